@@ -1,0 +1,28 @@
+"""Cancel a request nobody works on yet."""
+
+from __future__ import annotations
+
+import json
+
+from service.actions.lookup import find_request
+from service.domain import envelopes
+from service.domain.ports import Services
+from service.domain.requests import CANCELLED, DELIVER, DELIVERIES, Ending, RequestRecord
+
+MESSAGE = "The request was cancelled before work on it began."
+
+
+def cancel_request(services: Services, account_id: str, request_id: str) -> RequestRecord:
+    """End a queued request, release its hold; a webhook it asked for tells so.
+
+    Raises NotFound, and Conflict once a worker has begun or the request has ended.
+    """
+    record = find_request(services, account_id, request_id)
+    envelope = envelopes.failure(
+        record, code=CANCELLED, message=MESSAGE, now_ms=services.clock(), status=CANCELLED
+    )
+    ending = Ending(CANCELLED, json.dumps(envelope).encode(), charge=0, code=CANCELLED)
+    owed = services.requests.cancel(record, ending)
+    if owed:
+        services.queue.enqueue(DELIVER, owed, DELIVERIES)
+    return find_request(services, account_id, request_id)

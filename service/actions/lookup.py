@@ -1,0 +1,58 @@
+"""Look a request up, wait for it, list what an account has asked for."""
+
+from __future__ import annotations
+
+import re
+
+from service.domain import ids
+from service.domain.errors import NotFound, ValidationFailed
+from service.domain.ports import Services
+from service.domain.requests import Page, RequestRecord
+
+
+def find_request(services: Services, account_id: str, request_id: str) -> RequestRecord:
+    """Return a request of the account. Raises NotFound, also for another account's."""
+    record = None
+    if ids.shard_of(request_id, ids.REQUEST) == ids.shard_in(account_id):
+        record = services.requests.get(request_id)
+    if record is None or record.account_id != account_id:
+        raise NotFound("There is no request of this id.")
+    return record
+
+
+def wait_for(services: Services, record: RequestRecord, seconds: float) -> RequestRecord:
+    """Return the request once it has ended, or as it is after ``seconds``."""
+    if record.is_final or seconds <= 0:
+        return record
+    with services.requests.waiter(record.request_id) as waiter:
+        # Looked at after subscribing: an end in between is either seen here or heard below.
+        current = services.requests.get(record.request_id) or record
+        if not current.is_final and waiter.wait(seconds):
+            current = services.requests.get(record.request_id) or record
+        return current
+
+
+def list_requests(
+    services: Services,
+    account_id: str,
+    *,
+    status: str | None,
+    username: str | None,
+    cursor: str | None,
+    limit: int,
+) -> Page[RequestRecord]:
+    """Return the account's requests, newest first. Raises ValidationFailed on a foreign cursor."""
+    if cursor is not None and ids.shard_of(cursor, ids.REQUEST) != ids.shard_in(account_id):
+        raise ValidationFailed(details={"cursor": ["Pass the nextCursor of an earlier page."]})
+    name = username.lower() if username else None
+    return services.requests.page(account_id, status=status, username=name, cursor=cursor, limit=limit)
+
+
+_LEDGER_CURSOR = re.compile(r"^\d{1,20}-\d{1,20}$")
+
+
+def check_ledger_cursor(cursor: str | None) -> str | None:
+    """Return the cursor when it has the shape of one. Raises ValidationFailed."""
+    if cursor is not None and not _LEDGER_CURSOR.match(cursor):
+        raise ValidationFailed(details={"cursor": ["Pass the nextCursor of an earlier page."]})
+    return cursor

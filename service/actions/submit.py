@@ -1,0 +1,33 @@
+"""Accept a request: hold its price, store it, tell a worker."""
+
+from __future__ import annotations
+
+from service.domain import ids
+from service.domain.credits import STORIES
+from service.domain.ports import Services
+from service.domain.requests import BULK, INTERACTIVE, SCRAPE, RequestRecord, Submission, parse_username
+from service.domain.webhooks import check_url
+
+
+def submit_stories(
+    services: Services, account_id: str, *, username: str, webhook_url: str | None, waited_for: bool
+) -> RequestRecord:
+    """Store a request for the stories of ``username`` and publish it.
+
+    Raises ValidationFailed, WebhookForbidden, InsufficientCredits; then nothing was stored. A
+    broker that does not answer is no error: the sweep publishes what was never picked up.
+    """
+    name = parse_username(username)
+    url = check_url(webhook_url, services.policy.webhook_allow) if webhook_url is not None else None
+    submission = Submission(
+        request_id=ids.new_id(ids.REQUEST, ids.shard_in(account_id), services.clock()),
+        account_id=account_id,
+        operation=STORIES,
+        username=name,
+        queue=INTERACTIVE if waited_for else BULK,
+        hold=services.policy.prices.hold_for(STORIES),
+        webhook_url=url,
+    )
+    record = services.requests.submit(submission)
+    services.queue.enqueue(SCRAPE, record.request_id, record.queue)
+    return record

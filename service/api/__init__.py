@@ -1,0 +1,1 @@
+"""The HTTP front end: one blueprint a resource, parse, call an action, answer."""

@@ -1,0 +1,67 @@
+"""What a view needs to know: the services, the caller, the id of this exchange."""
+
+from __future__ import annotations
+
+from threading import BoundedSemaphore
+from typing import cast
+
+from flask import Flask, current_app, g, request
+
+from service.actions.authenticate import authenticate
+from service.domain import ids
+from service.domain.accounts import Account
+from service.domain.errors import Unauthorized
+from service.domain.ports import Services
+
+_EXTENSION = "storyhook"
+
+
+class AppContext:
+    """What `create_app` hands to the views."""
+
+    def __init__(self, services: Services, sync_waiters: int, metrics_token: str) -> None:
+        self.services = services
+        self.metrics_token = metrics_token
+        # Each caller who waits holds a thread of the server; past this many, a call turns 202 at once.
+        self.waiters = BoundedSemaphore(sync_waiters)
+
+
+def install(app: Flask, context: AppContext) -> None:
+    """Make the context reachable from views, and give every exchange an id."""
+    app.extensions[_EXTENSION] = context
+    app.before_request(_begin)
+
+
+def context() -> AppContext:
+    return cast(AppContext, current_app.extensions[_EXTENSION])
+
+
+def services() -> Services:
+    return context().services
+
+
+def _begin() -> None:
+    g.exchange_id = ids.new_id(ids.EXCHANGE, 0, services().clock())
+
+
+def exchange_id() -> str:
+    """Return the id of this HTTP exchange, the `requestId` of answers that created no request."""
+    return cast(str, g.exchange_id)
+
+
+def require_account() -> None:
+    """Authenticate the caller; a blueprint's `before_request`. Raises Unauthorized, Forbidden."""
+    g.account = authenticate(services(), _credential())
+
+
+def account() -> Account:
+    """Return the authenticated caller."""
+    return cast(Account, g.account)
+
+
+def _credential() -> str:
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    credential = value.strip() if scheme.lower() == "bearer" else request.headers.get("x-access-key", "")
+    if not credential:
+        raise Unauthorized
+    return credential

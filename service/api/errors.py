@@ -1,0 +1,86 @@
+"""The one place where errors become HTTP answers. HTML never leaves the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from service.api.answers import json_response
+from service.api.context import exchange_id
+from service.domain.errors import (
+    FetchError,
+    MalformedJson,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    StoryhookError,
+    Unauthorized,
+)
+
+log = structlog.get_logger(__name__)
+
+
+def _tree(root: type[StoryhookError]) -> list[type[StoryhookError]]:
+    return [root, *(cls for child in root.__subclasses__() for cls in _tree(child))]
+
+
+# A request's final code -> the status of a synchronous answer; what is not listed is ours.
+OUTCOME_STATUS = {cls.code: cls.status for cls in _tree(FetchError)} | {"cancelled": 409}
+
+
+def status_of(code: str | None) -> int:
+    """Return the HTTP status a synchronous caller gets for a request that ended with ``code``."""
+    return OUTCOME_STATUS.get(code or "", 500)
+
+
+def register(app: Flask, max_body: int) -> None:
+    """Install the handlers."""
+    app.register_error_handler(StoryhookError, _answer)
+
+    def http_error(error: HTTPException) -> Response:
+        return _answer(_translate(error, max_body))
+
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _answer(error: StoryhookError) -> Response:
+    body: dict[str, Any] = {
+        "success": False,
+        "requestId": exchange_id(),
+        "status": "failed",
+        "error": error.message,
+        "code": error.code,
+    }
+    if error.details:
+        body["details"] = error.details
+    response = json_response(body, error.status)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="storyhook"'
+    return response
+
+
+def _translate(error: HTTPException, max_body: int) -> StoryhookError:
+    """Turn what Flask and werkzeug raise on their own into our tree."""
+    known: dict[int, StoryhookError] = {
+        400: MalformedJson("The request could not be read."),
+        404: NotFound("There is no such route. See /docs."),
+        405: MethodNotAllowed(),
+        413: PayloadTooLarge(f"The body is over the limit of {max_body} bytes."),
+    }
+    translated = known.get(error.code or 500)
+    if translated is None:
+        log.warning("http.untranslated", status=error.code, error=str(error))
+        translated = StoryhookError()
+        translated.status = error.code or 500
+    return translated
+
+
+def _unexpected(error: Exception) -> Response:
+    log.exception("http.unexpected", requestId=exchange_id(), error=str(error))
+    return _answer(StoryhookError())

@@ -1,0 +1,65 @@
+"""Turns the store's counters into Prometheus metrics.
+
+The scripts count in the same step as they act, so the numbers survive restarts and need no sharing
+between processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.domain.ports import Services
+
+# The bounds that finish.lua counts in, seconds.
+JOB_BOUNDS = ("0.1", "0.25", "0.5", "1", "2.5", "5", "10", "30", "60")
+
+
+class StoreCollector(Collector):
+    """Collects at scrape time."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterable[Metric]:
+        counters = self._services.stats.counters()
+        yield _labelled("storyhook_requests", "Requests that ended", "outcome", counters, "outcome:")
+        yield _labelled("storyhook_delivery_attempts", "Webhook attempts", "result", counters, "delivery:")
+        accepted = counters.get("accepted", 0)
+        yield CounterMetricFamily("storyhook_requests_accepted", "Requests accepted", value=accepted)
+        seconds = counters.get("delivery_seconds_sum", 0)
+        yield CounterMetricFamily("storyhook_delivery_seconds", "Seconds spent in attempts", value=seconds)
+        yield _jobs(counters)
+        yield GaugeMetricFamily("storyhook_credits_held", "Credits held", value=counters.get("held", 0))
+        yield GaugeMetricFamily("storyhook_requests_open", "Requests not ended", value=counters["open"])
+        yield GaugeMetricFamily("storyhook_deliveries_due", "Deliveries pending", value=counters["due"])
+        alive = len(self._services.stats.workers())
+        yield GaugeMetricFamily("storyhook_workers", "Worker processes alive", value=alive)
+        depth = GaugeMetricFamily("storyhook_queue_depth", "Messages waiting", labels=["queue"])
+        for queue, size in self._services.queue.depths().items():
+            depth.add_metric([queue], size)
+        yield depth
+
+
+def _labelled(
+    name: str, text: str, label: str, counters: dict[str, float], prefix: str
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for key, value in sorted(counters.items()):
+        if key.startswith(prefix):
+            family.add_metric([key.removeprefix(prefix)], value)
+    return family
+
+
+def _jobs(counters: dict[str, float]) -> HistogramMetricFamily:
+    buckets, running = [], 0.0
+    for bound in JOB_BOUNDS:
+        running += counters.get(f"job_seconds:{bound}", 0)
+        buckets.append((bound, running))
+    total = sum(value for key, value in counters.items() if key.startswith("outcome:"))
+    buckets.append(("+Inf", total))
+    family = HistogramMetricFamily("storyhook_job_seconds", "Seconds from accepted to ended")
+    family.add_metric([], buckets=buckets, sum_value=counters.get("job_seconds_sum", 0))
+    return family

@@ -1,0 +1,59 @@
+"""What goes in and out, shared by several resources. camelCase on the wire, snake_case here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+EXAMPLE_ID = "req_0701jd5hx2kq8m3v9w4t6z1y0c7b"
+
+
+def camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.title() for part in rest)
+
+
+class WireSchema(Schema):
+    """Base schema: every field is camelCase on the wire."""
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        field_obj.data_key = camel(field_obj.data_key or field_name)
+
+
+class EnvelopeSchema(WireSchema):
+    """The envelope: a sync answer, a polled request and a webhook carry the same JSON."""
+
+    success = fields.Bool(required=True)
+    request_id = fields.Str(required=True, metadata={"example": EXAMPLE_ID})
+    status = fields.Str(validate=validate.OneOf(["queued", "processing", "succeeded", "failed", "cancelled"]))
+    outcome = fields.Str(metadata={"description": "found or empty, once succeeded", "example": "found"})
+    username = fields.Str(metadata={"example": "instagram"})
+    message = fields.Str(metadata={"description": "while it is under way"})
+    data = fields.Dict(metadata={"description": "the raw reel: id, user, items[]; every id a string"})
+    item_count = fields.Int()
+    credits_charged = fields.Int()
+    error = fields.Str(metadata={"description": "a sentence for a person"})
+    code = fields.Str(metadata={"description": "a stable machine word"})
+    created_at = fields.DateTime()
+    finished_at = fields.DateTime()
+
+
+class ErrorSchema(WireSchema):
+    """An error: the envelope of an exchange that created no request."""
+
+    success = fields.Bool(required=True, metadata={"example": False})
+    request_id = fields.Str(required=True)
+    status = fields.Str(metadata={"example": "failed"})
+    error = fields.Str(required=True)
+    code = fields.Str(required=True, metadata={"example": "validation_error"})
+    details = fields.Dict(
+        keys=fields.Str(), values=fields.List(fields.Str()), metadata={"description": "per field"}
+    )
+
+
+class PageQuerySchema(WireSchema):
+    """Paging, the same for every list: newest first."""
+
+    cursor = fields.Str(metadata={"description": "nextCursor of the page before"})
+    limit = fields.Int(load_default=50, validate=validate.Range(1, 200))

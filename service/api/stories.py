@@ -1,0 +1,96 @@
+"""POST /api/instagram/stories: sync, or with a webhook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, request
+from flask.views import MethodView
+from marshmallow import fields, validate
+from werkzeug.http import parse_dict_header
+
+from service.actions.lookup import wait_for
+from service.actions.submit import submit_stories
+from service.api.blueprint import ApiBlueprint
+from service.api.context import account, context, require_account, services
+from service.api.envelopes import accepted, outcome
+from service.api.limits import count_call
+from service.api.schemas import EnvelopeSchema, WireSchema
+from service.domain.requests import RequestRecord
+
+blueprint = ApiBlueprint("stories", __name__, url_prefix="/api/instagram", description="Instagram stories")
+blueprint.before_request(require_account)
+
+
+class StoriesSchema(WireSchema):
+    """Whose stories, and where to send them."""
+
+    username = fields.Str(
+        required=True,
+        validate=validate.Length(1, 300),
+        metadata={"description": "name, @name or profile URL", "example": "instagram"},
+    )
+    webhook_url = fields.Str(
+        metadata={"format": "uri", "description": "given: the answer is 202 and the result is POSTed here"}
+    )
+
+
+@blueprint.route("/stories")
+class Stories(MethodView):
+    @blueprint.arguments(StoriesSchema)
+    @blueprint.response(200, EnvelopeSchema, description="The reel, or an empty one")
+    @blueprint.alt_response(
+        202, schema=EnvelopeSchema, description="Queued; poll Location or wait for the webhook"
+    )
+    def post(self, body: dict[str, Any]) -> Response:
+        """Fetch the stories of an account
+
+        Without `webhookUrl` the call waits for the result, up to the sync deadline; past it the
+        answer is 202 and the result is polled. With `webhookUrl`, or `Prefer: respond-async`, the
+        answer is 202 at once. `Prefer: wait=N` sets how many seconds to wait.
+        """
+        count_call()
+        webhook_url = body.get("webhook_url")
+        preference = parse_dict_header(request.headers.get("Prefer", ""))
+        patience = 0.0 if webhook_url is not None else _patience(preference)
+        record = submit_stories(
+            services(),
+            account().account_id,
+            username=body["username"],
+            webhook_url=webhook_url,
+            waited_for=patience > 0,
+        )
+        record = _wait(record, patience)
+        response = outcome(record) if record.is_final else accepted(record)
+        if webhook_url is None and (applied := _applied(preference)):
+            response.headers["Preference-Applied"] = applied
+        return response
+
+
+def _patience(preference: Mapping[str, str | None]) -> float:
+    """Return how many seconds the caller waits (RFC 7240: respond-async, wait)."""
+    policy = services().policy
+    if "respond-async" in preference and "wait" not in preference:
+        return 0.0
+    wait = preference.get("wait")
+    if wait is None or not wait.isdecimal():
+        return policy.sync_deadline
+    return min(float(wait), policy.sync_deadline_max)
+
+
+def _applied(preference: Mapping[str, str | None]) -> str:
+    wait = preference.get("wait")
+    if wait is not None and wait.isdecimal():
+        return f"wait={min(int(wait), int(services().policy.sync_deadline_max))}"
+    return "respond-async" if "respond-async" in preference else ""
+
+
+def _wait(record: RequestRecord, seconds: float) -> RequestRecord:
+    waiters = context().waiters
+    if seconds <= 0 or not waiters.acquire(blocking=False):
+        return record
+    try:
+        return wait_for(services(), record, seconds)
+    finally:
+        waiters.release()

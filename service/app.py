@@ -1,0 +1,75 @@
+"""create_app: blueprints, error map, OpenAPI."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, redirect, send_from_directory
+from flask_smorest import Api
+from swagger_ui_bundle import swagger_ui_path
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wrappers import Response as BaseResponse
+
+from service import __version__
+from service.api import auth, credits, errors, health, requests, stories, webhooks
+from service.api.context import AppContext, exchange_id, install
+from service.config import Settings
+from service.domain.ports import Services
+
+DESCRIPTION = (
+    "Fetch Instagram stories, at once or by signed webhook, paid in credits. Authorize with a token "
+    "from /auth/login or an API key from /keys."
+)
+
+
+def create_app(settings: Settings, services: Services) -> Flask:
+    """Return the front end over ``services``."""
+    app = Flask(__name__, static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_body,
+        API_TITLE="Storyhook",
+        API_VERSION=__version__,
+        OPENAPI_VERSION="3.0.3",
+        OPENAPI_URL_PREFIX="/",
+        OPENAPI_JSON_PATH="openapi.json",
+        OPENAPI_SWAGGER_UI_PATH="/docs",
+        OPENAPI_SWAGGER_UI_URL="/docs/assets/",
+    )
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    install(app, AppContext(services, settings.sync_waiters, settings.metrics_token))
+    _register_api(app)
+    app.register_blueprint(health.blueprint)
+    app.add_url_rule("/docs/assets/<path:name>", "docs_assets", _docs_asset)
+    app.add_url_rule("/", "home", lambda: redirect("/docs"))
+    errors.register(app, settings.max_body)
+    app.after_request(_stamp)
+    return app
+
+
+def _register_api(app: Flask) -> None:
+    api = Api(app)
+    bearer = {"type": "http", "scheme": "bearer", "description": "JWT or API key (sk_live_...)"}
+    header = {"type": "apiKey", "in": "header", "name": "x-access-key", "description": "API key"}
+    api.spec.components.security_scheme("bearer", bearer)
+    api.spec.components.security_scheme("accessKey", header)
+    api.spec.options["security"] = [{"bearer": []}, {"accessKey": []}]
+    api.spec.options["info"] = {"description": DESCRIPTION, "license": {"name": "MIT"}}
+    for blueprint in (
+        stories.blueprint,
+        requests.blueprint,
+        credits.blueprint,
+        webhooks.blueprint,
+        auth.login_blueprint,
+        auth.keys_blueprint,
+    ):
+        api.register_blueprint(blueprint)
+
+
+def _docs_asset(name: str) -> Response:
+    """Serve Swagger UI from its package, so that /docs works without internet."""
+    return send_from_directory(str(swagger_ui_path), name, max_age=86_400)
+
+
+def _stamp(response: BaseResponse) -> BaseResponse:
+    response.headers.setdefault("X-Request-Id", exchange_id())
+    return response

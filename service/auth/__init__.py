@@ -1,0 +1,1 @@
+"""Who the caller is: passwords, tokens, API keys."""

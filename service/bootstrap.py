@@ -1,0 +1,66 @@
+"""The composition root: the only place where clients are opened."""
+
+from __future__ import annotations
+
+import time
+
+from service.auth.api_keys import ApiKeys
+from service.auth.passwords import Passwords
+from service.auth.tokens import JwtTokens
+from service.config import Settings
+from service.domain.ports import Services
+from service.queue import CeleryQueue, make_celery
+from service.secrets import at_rest, derive
+from service.stores import meta
+from service.stores.accounts import Accounts
+from service.stores.connection import Client, open_store
+from service.stores.credits import Credits
+from service.stores.deliveries import Deliveries
+from service.stores.instagram_ids import InstagramIds
+from service.stores.instagram_sessions import InstagramSessions
+from service.stores.limits import Limits
+from service.stores.requests import Requests
+from service.stores.stats import Stats
+
+STARTUP_WAIT = 30.0
+
+
+def build(settings: Settings, *, wait: float = STARTUP_WAIT) -> Services:
+    """Open the store, check it, and put the services together.
+
+    Waits up to ``wait`` seconds for a store that is starting. Raises ConfigurationError when it
+    does not answer, forgets what it is told, or holds data of a newer version.
+    """
+    redis = open_store(settings.redis_url)
+    meta.wait_until_ready(redis, wait)
+    meta.check_durability(redis, production=settings.is_production)
+    return assemble(settings, redis, meta.fix_shards(redis, settings.shards))
+
+
+def assemble(settings: Settings, redis: Client, shards: int) -> Services:
+    """Put the services together over an open store; sends nothing."""
+    policy = settings.policy
+    fernet = at_rest(settings.secret_key)
+    return Services(
+        policy=policy,
+        requests=Requests(redis, policy, shards),
+        credits=Credits(redis),
+        accounts=Accounts(redis, fernet, shards),
+        limits=Limits(redis, policy),
+        deliveries=Deliveries(redis, policy, shards),
+        sessions=InstagramSessions(redis, fernet),
+        instagram_ids=InstagramIds(
+            redis, days=settings.id_ttl / 86_400, missing_seconds=settings.missing_id_ttl
+        ),
+        stats=Stats(redis, shards),
+        queue=CeleryQueue(make_celery(settings.broker_url)),
+        passwords=Passwords(),
+        tokens=JwtTokens(derive(settings.secret_key, "tokens"), policy.token_lifetime),
+        keys=ApiKeys(derive(settings.secret_key, "api-keys")),
+        clock=now_ms,
+    )
+
+
+def now_ms() -> int:
+    """Return Unix milliseconds."""
+    return int(time.time() * 1000)

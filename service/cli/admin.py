@@ -1,0 +1,193 @@
+"""What the operator does: accounts, credits, Instagram sessions."""
+
+from __future__ import annotations
+
+import json
+from typing import IO, Any
+
+import click
+
+from service import config
+from service.actions import accounts as actions
+from service.bootstrap import build
+from service.cli.output import json_option, show
+from service.domain.envelopes import timestamp
+from service.domain.errors import ValidationFailed
+from service.domain.instagram import settings_from_sessionid
+from service.domain.ports import Services
+
+
+def open_services() -> Services:
+    """Return the services of this folder's installation. Raises ConfigurationError."""
+    return build(config.load(local=True), wait=2.0)
+
+
+@click.group()
+def account() -> None:
+    """Accounts of this service."""
+
+
+@account.command("create")
+@click.argument("email")
+@click.password_option(help="Asked for when left out.")
+@click.option("--credits", "amount", type=click.IntRange(min=0), default=0, help="Credits to start with.")
+def create_account(email: str, password: str, amount: int) -> None:
+    """Make an account and its first API key, shown this once."""
+    services = open_services()
+    made = actions.create_account(services, email=email, password=password)
+    if amount:
+        actions.add_credits(services, made.account_id, amount, note="opening credits")
+    secret, _ = actions.create_key(services, made.account_id, name="first key")
+    click.echo(f"account  {made.account_id}\nemail    {made.email}\ncredits  {amount}\nAPI key  {secret}")
+
+
+@account.command("list")
+@json_option
+def list_accounts(as_json: bool) -> None:
+    """List accounts with their credits."""
+    services = open_services()
+    rows = []
+    for each in services.accounts.all():
+        balance = services.credits.balance(each.account_id)
+        state = "disabled" if each.disabled else "active"
+        rows.append(
+            (each.account_id, each.email, state, balance.balance, balance.held, timestamp(each.created_at))
+        )
+    show("Accounts", ("id", "email", "state", "balance", "held", "created"), rows, as_json=as_json)
+
+
+@account.command("disable")
+@click.argument("email")
+def disable_account(email: str) -> None:
+    """Refuse an account's calls and revoke its tokens; what is queued goes on."""
+    _set_disabled(email, disabled=True)
+
+
+@account.command("enable")
+@click.argument("email")
+def enable_account(email: str) -> None:
+    """Accept an account's calls again."""
+    _set_disabled(email, disabled=False)
+
+
+def _set_disabled(email: str, *, disabled: bool) -> None:
+    services = open_services()
+    services.accounts.set_disabled(actions.account_named(services, email).account_id, disabled)
+    click.echo(f"{email}: {'disabled' if disabled else 'enabled'}")
+
+
+@account.command("password")
+@click.argument("email")
+@click.password_option()
+def change_password(email: str, password: str) -> None:
+    """Set a password; every token issued before is revoked."""
+    actions.set_password(open_services(), email=email, password=password)
+    click.echo(f"{email}: password set, tokens revoked")
+
+
+@account.command("key")
+@click.argument("email")
+@click.option("--name", default="made by the operator", show_default=True)
+def make_key(email: str, name: str) -> None:
+    """Make another API key, shown this once."""
+    services = open_services()
+    secret, _ = actions.create_key(services, actions.account_named(services, email).account_id, name=name)
+    click.echo(secret)
+
+
+@click.group()
+def credits() -> None:
+    """Credits of accounts."""
+
+
+# A negative amount must not be read as an option.
+@credits.command("add", context_settings={"ignore_unknown_options": True})
+@click.argument("email")
+@click.argument("amount", type=int)
+@click.option("--note", default="", help="Kept in the ledger.")
+def add_credits(email: str, amount: int, note: str) -> None:
+    """Add credits to an account, or take some away with a negative amount."""
+    services = open_services()
+    balance = actions.add_credits(
+        services, actions.account_named(services, email).account_id, amount, note=note
+    )
+    click.echo(f"{email}: balance {balance.balance}, held {balance.held}, available {balance.available}")
+
+
+@click.group()
+def instagram() -> None:
+    """Instagram sessions the service fetches with. Only of accounts you own."""
+
+
+@instagram.command("add")
+@click.argument("name")
+@click.option("--settings", type=click.File(), help="A settings file instagrapi dumped.")
+@click.option("--sessionid", help="The sessionid cookie of a logged-in browser.")
+@click.option("--proxy", help="http(s):// or socks5:// URL this session always uses.")
+def add_session(
+    name: str, settings: IO[str] | None, sessionid: str | None, proxy: str | None
+) -> None:
+    """Import a session, or replace the one of this name. It is stored encrypted."""
+    if (settings is None) == (sessionid is None):
+        raise click.UsageError("Give either --settings or --sessionid.")
+    content = _read_settings(settings) if settings else settings_from_sessionid(sessionid or "")
+    open_services().sessions.add(name, content, proxy)
+    click.echo(f"{name}: added")
+
+
+def _read_settings(file: IO[str]) -> dict[str, Any]:
+    try:
+        content = json.load(file)
+    except json.JSONDecodeError as error:
+        raise ValidationFailed(details={"settings": [f"This file is not JSON: {error}."]}) from None
+    if not isinstance(content, dict):
+        raise ValidationFailed(details={"settings": ["This file holds no JSON object."]})
+    return content
+
+
+@instagram.command("list")
+@json_option
+def list_sessions(as_json: bool) -> None:
+    """List sessions with their state and why."""
+    rows = [
+        (
+            record.name,
+            "in use" if record.leased else record.state.value,
+            record.reason,
+            timestamp(record.rested_until) if record.rested_until else "",
+            "yes" if record.has_proxy else "no",
+            record.uses,
+            timestamp(record.last_used) if record.last_used else "",
+        )
+        for record in open_services().sessions.list()
+    ]
+    columns = ("name", "state", "reason", "rests until", "proxy", "uses", "last used")
+    show("Instagram sessions", columns, rows, as_json=as_json)
+
+
+@instagram.command("resume")
+@click.argument("names", nargs=-1)
+@click.option("--all", "everyone", is_flag=True)
+def resume_sessions(names: tuple[str, ...], everyone: bool) -> None:
+    """End the rest or quarantine of sessions you have looked after."""
+    sessions = open_services().sessions
+    for name in [record.name for record in sessions.list()] if everyone else names:
+        sessions.resume(name)
+        click.echo(f"{name}: active")
+
+
+@instagram.command("rest")
+@click.argument("name")
+@click.option("--minutes", type=click.IntRange(min=1), default=60, show_default=True)
+def rest_session(name: str, minutes: int) -> None:
+    """Keep a session from being used for a while."""
+    open_services().sessions.rest(name, minutes * 60)
+    click.echo(f"{name}: resting for {minutes} minutes")
+
+
+@instagram.command("remove")
+@click.argument("name")
+def remove_session(name: str) -> None:
+    """Forget a session and its secrets."""
+    open_services().sessions.remove(name)
+    click.echo(f"{name}: removed")

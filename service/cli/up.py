@@ -1,0 +1,174 @@
+"""`storyhook up`: the whole service on one machine, as `make run` starts it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import requests
+from honcho.environ import parse_procfile
+from honcho.manager import Manager
+
+from service import config
+from service.bootstrap import build
+from service.cli import local
+from service.domain.errors import ConfigurationError, StoryhookError
+
+START_LIMIT = 60.0
+STOP_LIMIT = 30.0
+# These go last, so that the others can finish what they do.
+FOUNDATION = frozenset({"store", "instagram"})
+INTERRUPTED = {130, 143}  # honcho's codes for Ctrl-C and SIGTERM: the ordinary end
+
+
+class StagedManager(Manager):
+    """honcho's manager, except that the store outlives those who write to it.
+
+    ``on_start`` runs on a thread of its own once all processes are started: honcho forks, and a
+    process with threads must not.
+    """
+
+    def __init__(self, on_start: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_start = on_start
+        self._kill_at = float("inf")
+        self._terminating = False
+
+    def _start(self) -> None:
+        super()._start()
+        threading.Thread(target=self._on_start, daemon=True).start()
+
+    def terminate(self) -> None:
+        """Stop everything in two stages."""
+        if self._terminating:
+            return
+        self._terminating = True
+        self._kill_at = time.monotonic() + STOP_LIMIT
+        threading.Thread(target=self._stop_in_stages, daemon=True).start()
+
+    def kill(self) -> None:
+        """Kill what is left, but not before everyone had the time to finish."""
+        if time.monotonic() > self._kill_at:
+            super().kill()
+
+    def _stop_in_stages(self) -> None:
+        front = [name for name in self._processes if name not in FOUNDATION]
+        self._signal(front)
+        while any(self._runs(name) for name in front) and time.monotonic() < self._kill_at:
+            time.sleep(0.05)
+        self._signal([name for name in self._processes if name in FOUNDATION])
+
+    def _runs(self, name: str) -> bool:
+        return "returncode" not in self._processes[name]
+
+    def _signal(self, names: list[str]) -> None:
+        for name in names:
+            pid = self._processes[name].get("pid")
+            if pid and self._runs(name):
+                self._procmgr.terminate(pid)
+
+
+@click.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("var"), show_default=True)
+def up(folder: Path) -> None:
+    """Start everything in the Procfile and print how to call it; Ctrl-C ends it all."""
+    procfile = Path("Procfile")
+    if not procfile.exists():
+        raise ConfigurationError("There is no Procfile here: run this in the folder of the project.")
+    stack = local.plan(folder)
+    with _only_one(folder):
+        local.check_ports(stack)
+        local.share(stack)
+        os.environ.update(stack.environment)
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        config.load()  # a wrong setting ends it here, with one line, and not in five processes
+        ready = folder / "ready.json"
+        ready.unlink(missing_ok=True)
+        manager = StagedManager(lambda: _announce(stack, ready))
+        for name, command in stack.processes(parse_procfile(procfile.read_text()).processes).items():
+            manager.add_process(name, command)
+        manager.loop()
+        ready.unlink(missing_ok=True)
+    sys.exit(0 if manager.returncode in INTERRUPTED else manager.returncode or 1)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    with (folder / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigurationError(
+                f"This folder ({folder.resolve()}) is in use: storyhook runs already."
+            ) from None
+        yield
+
+
+def _announce(stack: local.Stack, ready: Path) -> None:
+    """Prepare the demo account and print how to call, once everything answers."""
+    try:
+        services = build(config.load())
+        if stack.simulated:
+            local.simulated_sessions(services)
+        api_key = local.demo_account(services, stack.folder)
+        _await_ready(stack.base_url)
+    except (StoryhookError, TimeoutError) as error:
+        click.echo(f"storyhook: not ready: {error}", err=True)
+        return
+    urls = {"url": stack.base_url, "receiver": stack.receiver_url}
+    local.write_private(ready, json.dumps({**urls, "apiKey": api_key}))
+    click.echo(_banner(stack, api_key))
+
+
+def _await_ready(base_url: str) -> None:
+    deadline = time.monotonic() + START_LIMIT
+    problem = "no answer"
+    while time.monotonic() < deadline:
+        try:
+            answer = requests.get(f"{base_url}/readyz", timeout=2)
+            if answer.ok:
+                return
+            problem = answer.text
+        except requests.RequestException as error:
+            problem = str(error)
+        time.sleep(0.1)
+    raise TimeoutError(f"not everything answered within {START_LIMIT:.0f} seconds: {problem}")
+
+
+def _banner(stack: local.Stack, api_key: str) -> str:
+    source = "a simulated Instagram (INSTAGRAM=real for the real one)" if stack.simulated else "Instagram"
+    return f"""
+Storyhook is ready.
+
+  API        {stack.base_url}
+  Docs       {stack.base_url}/docs
+  Source     {source}
+  Account    {local.DEMO_EMAIL}, {local.DEMO_CREDITS} credits to start with
+  API key    {api_key}
+
+Wait for the result:
+
+{_curl(stack, api_key, '{"username": "instagram"}')}
+
+Have it delivered (the receiver of this terminal shows what arrives):
+
+{_curl(stack, api_key, f'{{"username": "nasa", "webhookUrl": "{stack.receiver_url}"}}')}
+
+Ctrl-C ends everything; accounts, credits and requests are kept in {stack.folder}/.
+"""
+
+
+def _curl(stack: local.Stack, api_key: str, body: str) -> str:
+    url = f"{stack.base_url}/api/instagram/stories"
+    return (
+        f"curl -sS -X POST {url} -H 'Authorization: Bearer {api_key}' "
+        f"-H 'Content-Type: application/json' -d '{body}'"
+    )

@@ -1,0 +1,194 @@
+"""Settings: typed, validated, read once from the environment.
+
+Every setting stands in ``.env.example`` with its default. ``NAME_FILE`` names a file that holds the
+value, for secrets. Durations are seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from environs import EnvError, FileAwareEnv
+from marshmallow.validate import OneOf, Range
+
+from service.domain.accounts import Limit
+from service.domain.credits import price_list
+from service.domain.deliveries import DEFAULT_SCHEDULE, longest
+from service.domain.errors import ConfigurationError
+from service.domain.policy import Policy
+from service.domain.webhooks import parse_allow_list
+
+PRODUCTION = "production"
+DEVELOPMENT = "development"
+SECRET_MIN = 32
+
+# What a running `make run` tells the `storyhook` command of the same folder.
+LOCAL_ENVIRONMENT = Path("var") / "run.env"
+
+_LIMIT = re.compile(r"^\s*(\d+)\s*/\s*(minute|hour|day|(\d+)s)\s*$")
+_WINDOWS = {"minute": 60, "hour": 3_600, "day": 86_400}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this installation is set up. What the rules of the business need is in ``policy``."""
+
+    environment: str
+    secret_key: str
+    redis_url: str
+    broker_url: str
+    host: str
+    port: int
+    web_workers: int
+    web_threads: int
+    sync_waiters: int
+    worker_threads: int
+    deliverer_threads: int
+    shards: int
+    max_body: int
+    log_level: str
+    log_format: str
+    metrics_token: str
+    trusted_proxies: int
+    simulated_instagram_url: str
+    upstream_connect_timeout: float
+    upstream_read_timeout: float
+    session_wait: float
+    id_ttl: int
+    missing_id_ttl: int
+    rest_scale: float
+    policy: Policy
+
+    @property
+    def is_production(self) -> bool:
+        return self.environment == PRODUCTION
+
+
+def load(*, local: bool = False) -> Settings:
+    """Read the environment, ``.env`` and, for ``local`` commands, what a running ``make run`` left.
+
+    Earlier ones win. Raises ConfigurationError naming every setting that is missing or wrong.
+    """
+    env = FileAwareEnv(eager=False, strip_whitespace=True)
+    for path in [Path(".env"), *([LOCAL_ENVIRONMENT] if local else [])]:
+        if path.is_file():
+            env.read_env(str(path.resolve()), recurse=False)
+    try:
+        return _settings(env)
+    except EnvError as error:
+        raise ConfigurationError(f"Wrong settings: {error}") from error
+
+
+def _settings(env: FileAwareEnv) -> Settings:
+    redis_url = env.str("REDIS_URL", "redis://127.0.0.1:6390/0")
+    web_threads = env.int("WEB_THREADS", 64, validate=Range(min=2))
+    values: dict[str, Any] = {
+        "environment": env.str("ENVIRONMENT", PRODUCTION, validate=OneOf([PRODUCTION, DEVELOPMENT])),
+        "secret_key": env.str("SECRET_KEY", ""),
+        "redis_url": redis_url,
+        "broker_url": env.str("BROKER_URL", "") or _next_database(redis_url),
+        "host": env.str("HOST", "127.0.0.1"),
+        "port": env.int("PORT", 3222, validate=Range(1, 65_535)),
+        "web_workers": env.int("WEB_WORKERS", 1, validate=Range(min=1)),
+        "web_threads": web_threads,
+        # Callers who wait hold a thread; the rest stay free for those who do not.
+        "sync_waiters": env.int("SYNC_WAITERS", max(web_threads * 3 // 4, 1), validate=Range(min=1)),
+        "worker_threads": env.int("WORKER_THREADS", 16, validate=Range(min=1)),
+        "deliverer_threads": env.int("DELIVERER_THREADS", 32, validate=Range(min=1)),
+        "shards": env.int("SHARDS", 16, validate=Range(1, 256)),
+        "max_body": env.int("MAX_BODY", 65_536, validate=Range(min=1_024)),
+        "log_level": env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])),
+        "log_format": env.str("LOG_FORMAT", "json", validate=OneOf(["json", "console"])),
+        "metrics_token": env.str("METRICS_TOKEN", ""),
+        "trusted_proxies": env.int("TRUSTED_PROXIES", 0, validate=Range(0, 10)),
+        "simulated_instagram_url": env.str("SIMULATED_INSTAGRAM_URL", ""),
+        "upstream_connect_timeout": env.float("UPSTREAM_CONNECT_TIMEOUT", 5.0, validate=Range(min=0.1)),
+        "upstream_read_timeout": env.float("UPSTREAM_READ_TIMEOUT", 15.0, validate=Range(min=0.1)),
+        "session_wait": env.float("SESSION_WAIT", 10.0, validate=Range(min=0)),
+        "id_ttl": env.int("ID_TTL", 3 * 86_400, validate=Range(min=0)),
+        "missing_id_ttl": env.int("MISSING_ID_TTL", 300, validate=Range(min=0)),
+        "rest_scale": env.float("REST_SCALE", 1.0, validate=Range(min=0)),
+    }
+    policy = _policy(env)
+    env.seal()
+    settings = Settings(**values, policy=policy())
+    _check(settings)
+    return settings
+
+
+def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
+    """Read what the policy is made of; the rest is parsed once env.seal() found no error."""
+    prices = env.json("PRICES", {})
+    limits = env.list("RATE_LIMITS", ["60/minute", "1000/hour", "10000/day"])
+    allow: list[str] = env.list("WEBHOOK_ALLOW", [])
+    schedule = env.list("WEBHOOK_SCHEDULE", list(DEFAULT_SCHEDULE), subcast=int)
+    numbers: dict[str, Any] = {
+        "webhook_connect_timeout": env.float("WEBHOOK_CONNECT_TIMEOUT", 3.0, validate=Range(min=0.1)),
+        "webhook_timeout": env.float("WEBHOOK_TIMEOUT", 15.0, validate=Range(min=0.1)),
+        "sync_deadline": env.float("SYNC_DEADLINE", 25.0, validate=Range(min=0)),
+        "sync_deadline_max": env.float("SYNC_DEADLINE_MAX", 60.0, validate=Range(min=0)),
+        "result_ttl": env.int("RESULT_TTL", 7 * 86_400, validate=Range(min=60)),
+        "lease": env.int("LEASE", 90, validate=Range(min=1)),
+        "max_attempts": env.int("MAX_ATTEMPTS", 5, validate=Range(min=1)),
+        "fetch_tries": env.int("FETCH_TRIES", 3, validate=Range(min=1)),
+        "pickup_grace": env.int("PICKUP_GRACE", 5, validate=Range(min=1)),
+        "sweep_interval": env.int("SWEEP_INTERVAL", 30, validate=Range(min=1)),
+        "token_lifetime": env.int("TOKEN_LIFETIME", 86_400, validate=Range(min=60)),
+        "signup_allowed": env.bool("ALLOW_SIGNUP", False),
+    }
+    return lambda: Policy(
+        prices=price_list(_mapping("PRICES", prices)),
+        rate_limits=tuple(_limit(text) for text in limits if text.strip()),
+        webhook_allow=parse_allow_list([entry for entry in allow if entry.strip()]),
+        webhook_schedule=tuple(schedule),
+        **numbers,
+    )
+
+
+def _check(settings: Settings) -> None:
+    if not settings.secret_key:
+        raise ConfigurationError(
+            "SECRET_KEY is not set. Make one with: "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe(48))' and keep it: "
+            "it signs tokens and encrypts stored secrets. (`make run` makes its own in var/.)"
+        )
+    if len(settings.secret_key) < SECRET_MIN:
+        raise ConfigurationError(f"SECRET_KEY is too short: at least {SECRET_MIN} characters.")
+    needed = longest(settings.policy.webhook_schedule) + 3_600
+    if settings.policy.result_ttl < needed:
+        raise ConfigurationError(
+            f"RESULT_TTL must outlast the webhook retries: at least {int(needed)} seconds with this schedule."
+        )
+    slowest = settings.upstream_connect_timeout + settings.upstream_read_timeout + settings.session_wait
+    if settings.policy.lease < slowest:
+        raise ConfigurationError(
+            f"LEASE must outlast one try upstream: at least {int(slowest) + 1} seconds with these timeouts."
+        )
+
+
+def _limit(text: str) -> Limit:
+    match = _LIMIT.match(text)
+    if match is None:
+        raise ConfigurationError(f"RATE_LIMITS: {text!r} is not like '60/minute', '1000/hour' or '5/10s'")
+    seconds = int(match.group(3)) if match.group(3) else _WINDOWS[match.group(2)]
+    return Limit(int(match.group(1)), seconds)
+
+
+def _mapping(name: str, value: object) -> Mapping[str, Mapping[str, int]]:
+    if not isinstance(value, dict) or not all(isinstance(inner, dict) for inner in value.values()):
+        raise ConfigurationError(f'{name} must be JSON such as {{"stories": {{"found": 1}}}}')
+    return value
+
+
+def _next_database(url: str) -> str:
+    """Return ``url`` with the database one up: where Celery's messages go by default."""
+    parts = urlsplit(url)
+    database = parts.path.strip("/") or "0"
+    if not database.isdigit():
+        raise ConfigurationError("REDIS_URL must end in a database number; or set BROKER_URL as well.")
+    return urlunsplit(parts._replace(path=f"/{int(database) + 1}"))

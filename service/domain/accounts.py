@@ -1,0 +1,72 @@
+"""Accounts of this service, and the keys they call with."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from service.domain.errors import ValidationFailed
+
+PASSWORD_MIN = 10
+PASSWORD_MAX = 256
+
+_EMAIL = re.compile(r"^[^@\s]{1,64}@[^@\s]{1,190}$")
+
+
+def parse_email(text: str) -> str:
+    """Return the address in lower case. Raises ValidationFailed naming ``email``."""
+    email = text.strip().lower()
+    if not _EMAIL.match(email):
+        raise ValidationFailed(details={"email": ["This is no e-mail address."]})
+    return email
+
+
+def check_password(password: str) -> str:
+    """Return ``password`` when it is long enough. Raises ValidationFailed naming ``password``."""
+    if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
+        sentence = f"A password has {PASSWORD_MIN} to {PASSWORD_MAX} characters."
+        raise ValidationFailed(details={"password": [sentence]})
+    return password
+
+
+@dataclass(frozen=True)
+class Account:
+    """One who calls. ``token_version`` rises when all tokens are to be revoked; times are Unix ms."""
+
+    account_id: str
+    email: str
+    password_hash: str
+    created_at: int
+    disabled: bool = False
+    token_version: int = 1
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """An API key without its secret. ``prefix`` is what a person recognises it by."""
+
+    key_id: str
+    account_id: str
+    name: str
+    prefix: str
+    created_at: int
+    digest: str = ""
+    last_used_at: int = 0
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most ``count`` calls in ``seconds``."""
+
+    count: int
+    seconds: int
+
+
+@dataclass(frozen=True)
+class LimitState:
+    """How much of a limit is left, and the seconds until it starts anew."""
+
+    limit: Limit
+    remaining: int
+    resets_in: int
+    exceeded: bool = False

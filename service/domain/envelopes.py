@@ -1,0 +1,86 @@
+"""The one envelope: a sync answer, a polled request and a webhook carry the same JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from service.domain.requests import FAILED, SUCCEEDED, RequestRecord
+
+PROCESSING_MESSAGE = "The request is being processed. Poll it, or wait for the webhook."
+
+
+def timestamp(at_ms: int) -> str:
+    """Return Unix milliseconds as ISO 8601 in UTC."""
+    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def success(
+    request: RequestRecord, *, outcome: str, data: dict[str, Any], charged: int, now_ms: int
+) -> dict[str, Any]:
+    """Return the envelope of a request that succeeded."""
+    return {
+        "success": True,
+        "requestId": request.request_id,
+        "status": SUCCEEDED,
+        "outcome": outcome,
+        "username": request.username,
+        "data": data,
+        "itemCount": len(data["items"]),
+        "creditsCharged": charged,
+        "createdAt": timestamp(request.created_at),
+        "finishedAt": timestamp(now_ms),
+    }
+
+
+def failure(
+    request: RequestRecord,
+    *,
+    code: str,
+    message: str,
+    now_ms: int,
+    charged: int = 0,
+    status: str = FAILED,
+) -> dict[str, Any]:
+    """Return the envelope of a request that failed or was cancelled."""
+    return {
+        "success": False,
+        "requestId": request.request_id,
+        "status": status,
+        "error": message,
+        "code": code,
+        "username": request.username,
+        "creditsCharged": charged,
+        "createdAt": timestamp(request.created_at),
+        "finishedAt": timestamp(now_ms),
+    }
+
+
+def running(request: RequestRecord) -> dict[str, Any]:
+    """Return the envelope of a request that has not ended."""
+    return {
+        "success": True,
+        "requestId": request.request_id,
+        "status": request.status,
+        "message": PROCESSING_MESSAGE,
+        "username": request.username,
+        "createdAt": timestamp(request.created_at),
+    }
+
+
+def summary(request: RequestRecord) -> dict[str, Any]:
+    """Return the line a list of requests shows: the envelope without data and sentences."""
+    line: dict[str, Any] = {
+        "requestId": request.request_id,
+        "status": request.status,
+        "username": request.username,
+        "outcome": request.outcome,
+        "code": request.code,
+        "itemCount": request.item_count,
+        "creditsCharged": request.charged,
+        "webhookUrl": request.webhook_url,
+        "createdAt": timestamp(request.created_at),
+        "finishedAt": timestamp(request.finished_at) if request.finished_at else None,
+    }
+    return line

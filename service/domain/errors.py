@@ -1,0 +1,256 @@
+"""Every error Storyhook raises on purpose: one tree, each with its stable code and HTTP status.
+
+``service/api/errors.py`` is the only place that turns these into HTTP answers; workers turn the
+``FetchError`` branch into the final state of a request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class StoryhookError(Exception):
+    """Base of the tree.
+
+    ``code`` is the machine word callers may rely on, ``status`` the HTTP status, ``message`` a
+    sentence for a person. ``details`` maps field names to lists of sentences; ``retry_after`` is
+    in whole seconds.
+    """
+
+    code = "internal_error"
+    status = 500
+    default_message = "Something went wrong on our side. The error was recorded."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        details: dict[str, Any] | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        self.message = message or self.default_message
+        self.details = details
+        self.retry_after = retry_after
+        super().__init__(self.message)
+
+
+# --- the caller's side ---------------------------------------------------------------------------
+
+
+class CallerError(StoryhookError):
+    """The request cannot be served as it was sent; nothing was queued or charged."""
+
+    status = 400
+
+
+class MalformedJson(CallerError):
+    """The body is not JSON, or not a JSON object."""
+
+    code = "malformed_json"
+    default_message = "The body is not valid JSON. Send a JSON object."
+
+
+class UnsupportedMediaType(CallerError):
+    """The body has another content type than the route reads."""
+
+    code = "unsupported_media_type"
+    status = 415
+    default_message = "Send the body as JSON with the header 'Content-Type: application/json'."
+
+
+class PayloadTooLarge(CallerError):
+    """The body is over the limit."""
+
+    code = "payload_too_large"
+    status = 413
+
+
+class ValidationFailed(CallerError):
+    """A field is missing, unknown or out of range; ``details`` names each one."""
+
+    code = "validation_error"
+    status = 422
+    default_message = "The request has invalid fields; see 'details'."
+
+
+class WebhookForbidden(CallerError):
+    """The ``webhookUrl`` points where this service may not go."""
+
+    code = "webhook_forbidden"
+    status = 422
+    default_message = "The webhookUrl points to an address this service may not reach."
+
+
+class Unauthorized(CallerError):
+    """No credential, or one that does not hold."""
+
+    code = "unauthorized"
+    status = 401
+    default_message = "Send a valid token or API key in the header 'Authorization: Bearer ...'."
+
+
+class InsufficientCredits(CallerError):
+    """The price does not fit the available balance."""
+
+    code = "insufficient_credits"
+    status = 402
+
+
+class Forbidden(CallerError):
+    """The caller is known but may not do this."""
+
+    code = "forbidden"
+    status = 403
+    default_message = "You may not do this."
+
+
+class NotFound(CallerError):
+    """No such thing, or not the caller's."""
+
+    code = "not_found"
+    status = 404
+    default_message = "There is nothing here."
+
+
+class MethodNotAllowed(CallerError):
+    """The route exists under another method."""
+
+    code = "method_not_allowed"
+    status = 405
+    default_message = "This route does not support that method."
+
+
+class Conflict(CallerError):
+    """The thing is in a state that does not allow this."""
+
+    code = "conflict"
+    status = 409
+
+
+class RateLimited(CallerError):
+    """Too many calls; ``retry_after`` says when to come back."""
+
+    code = "rate_limited"
+    status = 429
+
+
+# --- our side ------------------------------------------------------------------------------------
+
+
+class ConfigurationError(StoryhookError):
+    """A setting is missing or wrong; the process refuses to start."""
+
+    code = "configuration_error"
+
+
+class StoreUnavailable(StoryhookError):
+    """The store does not answer, or refuses writes."""
+
+    code = "service_unavailable"
+    status = 503
+    default_message = "The service's store is not available right now. Try again shortly."
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 2) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
+class LeaseLost(StoryhookError):
+    """Another worker holds this piece of work now, or it has ended; what was done is dropped."""
+
+    code = "lease_lost"
+    status = 409
+
+
+# --- the upstream's side -------------------------------------------------------------------------
+
+
+class Retry(Enum):
+    """What a worker may do after a failed fetch."""
+
+    NEVER = "never"  # the answer is final
+    AGAIN = "again"  # the same call may work in a moment
+    ELSEWHERE = "elsewhere"  # this session is spent, another one may work
+
+
+@dataclass(frozen=True)
+class SessionVerdict:
+    """What becomes of the Instagram session that met an error.
+
+    ``rest_seconds`` > 0 rests it; ``quarantine`` takes it out until a person looks at it.
+    """
+
+    reason: str
+    rest_seconds: int = 0
+    quarantine: bool = False
+
+
+class FetchError(StoryhookError):
+    """A fetch ended without a reel. ``code`` doubles as the outcome that is priced."""
+
+    retry = Retry.NEVER
+    verdict: SessionVerdict | None = None
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry: Retry | None = None,
+        verdict: SessionVerdict | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.retry = retry or type(self).retry
+        self.verdict = verdict
+
+
+class AccountPrivate(FetchError):
+    """The Instagram account is private to us. We do not go around that."""
+
+    code = "account_private"
+    status = 403
+    default_message = "This Instagram account is private."
+
+
+class UserNotFound(FetchError):
+    """No such Instagram account."""
+
+    code = "user_not_found"
+    status = 404
+    default_message = "There is no Instagram account of this name."
+
+
+class OptedOut(FetchError):
+    """The operator does not serve this Instagram account."""
+
+    code = "opted_out"
+    status = 451
+    default_message = "The operator of this service does not serve this Instagram account."
+
+
+class UpstreamBlocked(FetchError):
+    """Instagram refused us: a rate limit, a challenge, or no usable session."""
+
+    code = "upstream_blocked"
+    status = 503
+    retry = Retry.ELSEWHERE
+    default_message = "Instagram does not serve us at the moment. Try again later."
+
+
+class UpstreamTimeout(FetchError):
+    """Instagram did not answer in time."""
+
+    code = "upstream_timeout"
+    status = 504
+    retry = Retry.AGAIN
+    default_message = "Instagram did not answer in time."
+
+
+class UpstreamFailed(FetchError):
+    """Instagram answered something that could not be used."""
+
+    code = "upstream_error"
+    status = 502
+    retry = Retry.AGAIN
+    default_message = "Instagram gave an answer that could not be used."

@@ -1,0 +1,62 @@
+"""Identifiers: a prefix that names the kind, the account's shard, a sortable random part.
+
+``req_07`` + 26 characters of ULID in lower case (https://github.com/ulid/spec): 48 bits of
+milliseconds, 80 bits of randomness. Ids of one shard sort by time, so an id doubles as a cursor.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+ACCOUNT = "acc"
+REQUEST = "req"
+DELIVERY = "msg"
+EXCHANGE = "http"  # one HTTP exchange that created no request
+
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_SHAPE = re.compile(r"^([a-z]+)_([0-9a-f]{2})([0-9a-hjkmnp-tv-z]{26})$")
+
+
+def new_id(kind: str, shard: int, now_ms: int) -> str:
+    """Return a new id of ``kind`` in ``shard`` (0..255) made at ``now_ms`` (Unix milliseconds)."""
+    return f"{kind}_{shard:02x}{_base32(now_ms, 10)}{_base32(secrets.randbits(80), 16)}"
+
+
+def floor_id(kind: str, shard: int, at_ms: int) -> str:
+    """Return a string that sorts before every id of ``kind`` made at or after ``at_ms``."""
+    return f"{kind}_{shard:02x}{_base32(max(at_ms, 0), 10)}"
+
+
+def born_ms(identifier: str) -> int:
+    """Return when an id was made, in Unix milliseconds."""
+    value = 0
+    for letter in identifier.split("_", 1)[1][2:12]:
+        value = value * 32 + _CROCKFORD.index(letter)
+    return value
+
+
+def shard_in(identifier: str) -> int:
+    """Return the shard named by an id that this service made."""
+    return int(identifier.split("_", 1)[1][:2], 16)
+
+
+def delivery_of(request_id: str) -> str:
+    """Return the id of the one delivery a request owes; nothing needs to remember it."""
+    return DELIVERY + request_id.removeprefix(REQUEST)
+
+
+def shard_of(identifier: str, kind: str) -> int | None:
+    """Return the shard an id names, or None when it is no id of ``kind``."""
+    match = _SHAPE.match(identifier)
+    if match is None or match.group(1) != kind:
+        return None
+    return int(match.group(2), 16)
+
+
+def _base32(value: int, width: int) -> str:
+    letters = []
+    for _ in range(width):
+        value, digit = divmod(value, 32)
+        letters.append(_CROCKFORD[digit])
+    return "".join(reversed(letters))

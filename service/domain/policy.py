@@ -1,0 +1,33 @@
+"""The numbers the rules of the business run on; `service.config` fills them from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from service.domain.accounts import Limit
+from service.domain.credits import PriceList, price_list
+from service.domain.deliveries import DEFAULT_SCHEDULE
+from service.domain.webhooks import AllowList
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Durations in seconds, sizes in bytes."""
+
+    prices: PriceList = field(default_factory=lambda: price_list({}))
+    rate_limits: tuple[Limit, ...] = (Limit(60, 60), Limit(1_000, 3_600), Limit(10_000, 86_400))
+    webhook_allow: AllowList = field(default_factory=AllowList)
+    webhook_schedule: tuple[int, ...] = DEFAULT_SCHEDULE
+    webhook_connect_timeout: float = 3.0
+    webhook_timeout: float = 15.0
+    sync_deadline: float = 25.0
+    sync_deadline_max: float = 60.0
+    poll_wait_max: float = 60.0
+    result_ttl: int = 7 * 86_400
+    lease: int = 90
+    max_attempts: int = 5
+    fetch_tries: int = 3
+    pickup_grace: int = 5
+    sweep_interval: int = 30
+    signup_allowed: bool = False
+    token_lifetime: int = 86_400

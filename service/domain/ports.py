@@ -1,0 +1,240 @@
+"""What the actions and workers need of the outside, as narrow protocols.
+
+The adapters are in `service.stores`, `service.queue` and `service.auth`; `service.bootstrap` puts
+them together. Every store method raises StoreUnavailable when the store does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from service.domain.accounts import Account, ApiKey, LimitState
+from service.domain.credits import Balance, LedgerEntry
+from service.domain.deliveries import Attempt, DeliveryClaim, Plan
+from service.domain.errors import SessionVerdict
+from service.domain.instagram import Leased, Missing, SessionRecord, Unavailable
+from service.domain.policy import Policy
+from service.domain.requests import Claim, Ending, Page, RequestRecord, Submission
+
+
+class Waiter(Protocol):
+    """Listens for the end of one request; obtained before the state is looked at."""
+
+    def wait(self, seconds: float) -> bool:
+        """Block until the request ends or ``seconds`` pass; tell whether it ended."""
+        ...
+
+
+class RequestStore(Protocol):
+    """The life of requests."""
+
+    def submit(self, submission: Submission) -> RequestRecord:
+        """Store a request and hold its price in one step. Raises InsufficientCredits."""
+        ...
+
+    def get(self, request_id: str) -> RequestRecord | None: ...
+
+    def envelope(self, request_id: str) -> bytes | None:
+        """Return the final envelope (JSON), or None before the end or after its lifetime."""
+        ...
+
+    def waiter(self, request_id: str) -> AbstractContextManager[Waiter]: ...
+
+    def page(
+        self, account_id: str, *, status: str | None, username: str | None, cursor: str | None, limit: int
+    ) -> Page[RequestRecord]: ...
+
+    def claim(self, request_id: str) -> Claim | None:
+        """Take the request for work; None when it has ended or another worker holds it."""
+        ...
+
+    def renew(self, claim: Claim) -> None:
+        """Prolong the lease. Raises LeaseLost."""
+        ...
+
+    def finish(self, claim: Claim, ending: Ending) -> str | None:
+        """End a claimed request; return the id of the delivery it owes. Raises LeaseLost."""
+        ...
+
+    def cancel(self, request: RequestRecord, ending: Ending) -> str | None:
+        """End a queued request; return the id of the delivery it owes. Raises Conflict."""
+        ...
+
+    def trim(self, account_id: str) -> int:
+        """Drop ids past their lifetime from the account's list; return how many."""
+        ...
+
+    def stranded(self, limit: int) -> list[RequestRecord]:
+        """Return open requests nobody works on, and postpone their next look."""
+        ...
+
+
+class CreditStore(Protocol):
+    """Balances and ledgers."""
+
+    def balance(self, account_id: str) -> Balance: ...
+
+    def add(self, account_id: str, amount: int, *, entry_type: str, note: str) -> Balance:
+        """Change the balance; raises InsufficientCredits when it would fall below what is held."""
+        ...
+
+    def ledger(
+        self, account_id: str, *, request_id: str | None, cursor: str | None, limit: int
+    ) -> Page[LedgerEntry]: ...
+
+
+class AccountStore(Protocol):
+    """Accounts and API keys."""
+
+    def create(self, email: str, password_hash: str) -> Account:
+        """Raises Conflict when the address is taken."""
+        ...
+
+    def get(self, account_id: str) -> Account | None: ...
+    def by_email(self, email: str) -> Account | None: ...
+    def all(self) -> list[Account]: ...
+    def set_disabled(self, account_id: str, disabled: bool) -> None: ...
+    def set_password(self, account_id: str, password_hash: str) -> None: ...
+    def add_key(self, key: ApiKey) -> None: ...
+    def key(self, key_id: str) -> ApiKey | None: ...
+    def keys(self, account_id: str) -> list[ApiKey]: ...
+    def remove_key(self, account_id: str, key_id: str) -> bool: ...
+    def touch_key(self, key: ApiKey) -> None:
+        """Record that the key was used now (kept to the minute)."""
+        ...
+
+    def webhook_secret(self, account_id: str) -> str:
+        """Return the account's signing secret, ``whsec_<base64>``."""
+        ...
+
+
+class LimitStore(Protocol):
+    """Counts calls against limits."""
+
+    def hit(self, account_id: str) -> list[LimitState]:
+        """Count one call of an account, unless a limit is exceeded already."""
+        ...
+
+    def login_attempt(self, email: str, address: str) -> int:
+        """Count one try to log in; return the seconds to wait, 0 when it may go on."""
+        ...
+
+    def login_succeeded(self, email: str) -> None: ...
+
+
+class DeliveryStore(Protocol):
+    """Webhooks that are owed."""
+
+    def claim(self, delivery_id: str) -> DeliveryClaim | None:
+        """Take a due delivery for one attempt; None when it is not due, done, or held."""
+        ...
+
+    def record(self, claim: DeliveryClaim, attempt: Attempt, plan: Plan) -> None:
+        """Store an attempt and what follows it. Raises LeaseLost."""
+        ...
+
+    def due(self, limit: int) -> list[str]:
+        """Return ids of deliveries whose time has come, and postpone their next look."""
+        ...
+
+
+class SessionStore(Protocol):
+    """The pool of Instagram sessions; its secrets leave it only with a lease."""
+
+    def add(self, name: str, settings: dict[str, Any], proxy: str | None = None) -> int: ...
+    def remove(self, name: str) -> None: ...
+    def list(self) -> Sequence[SessionRecord]: ...
+    def lease(self, seconds: float) -> Leased | Unavailable: ...
+    def release(
+        self, leased: Leased, verdict: SessionVerdict | None = None, settings: dict[str, Any] | None = None
+    ) -> int | None: ...
+    def rest(self, name: str, seconds: int, reason: str = "by_hand") -> None: ...
+    def quarantine(self, name: str, reason: str = "by_hand") -> None: ...
+    def resume(self, name: str) -> None: ...
+
+
+class InstagramIdStore(Protocol):
+    """Remembers which id an Instagram username has."""
+
+    def get(self, username: str) -> str | Missing | None: ...
+    def put(self, username: str, user_id: str) -> None: ...
+    def put_missing(self, username: str) -> None: ...
+    def forget(self, username: str) -> None: ...
+
+
+class StatsStore(Protocol):
+    """What /metrics and /readyz show."""
+
+    def ping(self) -> None: ...
+    def counters(self) -> dict[str, float]: ...
+    def beat(self, worker: str) -> None:
+        """Tell that a worker process is alive."""
+        ...
+
+    def gone(self, worker: str) -> None:
+        """Tell that a worker process has stopped."""
+        ...
+
+    def workers(self) -> list[str]: ...
+
+
+class Queue(Protocol):
+    """Hints to the workers. The store is the truth; a hint may get lost or come twice."""
+
+    def enqueue(self, task: str, identifier: str, queue: str) -> bool:
+        """Publish a task; False (never an error) when the broker did not take it."""
+        ...
+
+    def depths(self) -> dict[str, int]: ...
+
+
+class Clock(Protocol):
+    def __call__(self) -> int:
+        """Return Unix milliseconds."""
+        ...
+
+
+class PasswordHasher(Protocol):
+    def hash(self, password: str) -> str: ...
+    def verify(self, password_hash: str | None, password: str) -> bool:
+        """Take the same time for an unknown user (``None``)."""
+        ...
+
+
+class Tokens(Protocol):
+    def issue(self, account: Account) -> str: ...
+    def read(self, token: str) -> tuple[str, int]:
+        """Return (account id, token version). Raises Unauthorized."""
+        ...
+
+
+class KeyMint(Protocol):
+    def mint(self, account_id: str, name: str) -> tuple[str, ApiKey]:
+        """Return the key to show once and the record to store."""
+        ...
+
+    def key_id(self, secret: str) -> str | None: ...
+    def matches(self, key: ApiKey, secret: str) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a use case may ask for; made once a process by `service.bootstrap.build`."""
+
+    policy: Policy
+    requests: RequestStore
+    credits: CreditStore
+    accounts: AccountStore
+    limits: LimitStore
+    deliveries: DeliveryStore
+    sessions: SessionStore
+    instagram_ids: InstagramIdStore
+    stats: StatsStore
+    queue: Queue
+    passwords: PasswordHasher
+    tokens: Tokens
+    keys: KeyMint
+    clock: Clock

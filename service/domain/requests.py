@@ -1,0 +1,158 @@
+"""A request's life: its states, the legal transitions, what a caller may ask for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+from service.domain.errors import ValidationFailed
+
+T = TypeVar("T")
+
+QUEUED = "queued"
+PROCESSING = "processing"
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+CANCELLED = "cancelled"
+
+FINAL = frozenset({SUCCEEDED, FAILED, CANCELLED})
+STATES = (QUEUED, PROCESSING, SUCCEEDED, FAILED, CANCELLED)
+
+# processing -> processing is a second worker taking over after the first one's lease ran out.
+TRANSITIONS: dict[str, frozenset[str]] = {
+    QUEUED: frozenset({PROCESSING, CANCELLED, FAILED}),
+    PROCESSING: frozenset({PROCESSING, SUCCEEDED, FAILED}),
+    SUCCEEDED: frozenset(),
+    FAILED: frozenset(),
+    CANCELLED: frozenset(),
+}
+
+INTERACTIVE = "interactive"  # somebody waits
+BULK = "bulk"  # nobody waits: webhook or batch
+DELIVERIES = "deliver"  # webhooks, worked on by deliverers
+
+# Names of the tasks behind the queues; workers.tasks gives them code.
+SCRAPE = "scrape"
+DELIVER = "deliver"
+
+USERNAME_MAX = 30
+WEBHOOK_URL_MAX = 2048
+
+_USERNAME = re.compile(r"^[A-Za-z0-9._]{1,30}$")
+_PROFILE_HOSTS = frozenset({"instagram.com", "www.instagram.com", "m.instagram.com"})
+
+
+def may_become(state: str, target: str) -> bool:
+    """Tell whether a request in ``state`` may go to ``target``."""
+    return target in TRANSITIONS[state]
+
+
+def parse_username(text: str) -> str:
+    """Reduce ``name``, ``@name`` or a profile URL to the lower-case name.
+
+    Instagram's names are 1 to 30 characters of letters, digits, dots and underscores and ignore
+    case. Raises ValidationFailed naming the field ``username``.
+    """
+    name = text.strip()
+    if "/" in name:
+        name = _name_in_url(name)
+    name = name.removeprefix("@")
+    if not name:
+        raise _bad_username("Give a username: 1 to 30 letters, digits, dots or underscores.")
+    if len(name) > USERNAME_MAX:
+        raise _bad_username(f"A username has at most {USERNAME_MAX} characters; this one has {len(name)}.")
+    if not _USERNAME.match(name):
+        raise _bad_username("A username holds only letters, digits, dots and underscores.")
+    return name.lower()
+
+
+def _name_in_url(text: str) -> str:
+    address = text if "://" in text else f"https://{text}"
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname
+    except ValueError:
+        raise _bad_username("This is no URL of an Instagram profile.") from None
+    if parts.scheme not in {"http", "https"} or host not in _PROFILE_HOSTS or "@" in parts.netloc:
+        raise _bad_username("Only profile URLs of instagram.com are accepted.")
+    segments = [part for part in parts.path.split("/") if part]
+    if segments[:1] == ["stories"]:
+        segments = segments[1:]
+    if len(segments) != 1:
+        raise _bad_username("Give the URL of a profile, such as https://www.instagram.com/name/.")
+    return segments[0]
+
+
+def _bad_username(sentence: str) -> ValidationFailed:
+    return ValidationFailed(details={"username": [sentence]})
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request as accepted, before it is stored. Times are Unix milliseconds."""
+
+    request_id: str
+    account_id: str
+    operation: str
+    username: str
+    queue: str
+    hold: int
+    webhook_url: str | None = None
+
+
+@dataclass(frozen=True)
+class RequestRecord:
+    """A request as stored. Times are Unix milliseconds; 0 or None means not yet."""
+
+    request_id: str
+    account_id: str
+    operation: str
+    username: str
+    queue: str
+    status: str
+    hold: int
+    created_at: int
+    webhook_url: str | None = None
+    outcome: str | None = None
+    code: str | None = None
+    charged: int = 0
+    item_count: int = 0
+    retry_after: int = 0
+    attempts: int = 0
+    finished_at: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to work on a request until ``lease_until`` (Unix ms), proven by ``fence``."""
+
+    request: RequestRecord
+    fence: int
+    lease_until: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a request ends: what is stored, charged and sent, in one step."""
+
+    status: str
+    envelope: bytes
+    charge: int
+    outcome: str = ""
+    code: str = ""
+    item_count: int = 0
+    retry_after: int = 0
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list, newest first; ``next_cursor`` is None on the last one."""
+
+    items: list[T] = field(default_factory=list)
+    next_cursor: str | None = None

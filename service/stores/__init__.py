@@ -1,0 +1,1 @@
+"""Redis adapters: the only code that knows Redis commands and keys."""

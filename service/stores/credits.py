@@ -1,0 +1,68 @@
+"""Balances and ledgers in Redis. Holds, charges and releases are written by the request scripts."""
+
+from __future__ import annotations
+
+import uuid
+
+from service.domain.credits import Balance, LedgerEntry
+from service.domain.errors import InsufficientCredits
+from service.domain.requests import Page
+from service.stores import keys, scripts
+from service.stores.connection import Client, store_adapter
+
+SCAN_CHUNK = 500
+
+
+@store_adapter
+class Credits:
+    """CreditStore over Redis."""
+
+    def __init__(self, redis: Client) -> None:
+        self._redis = redis
+        self._credit = scripts.load(redis, "credit")
+
+    def balance(self, account_id: str) -> Balance:
+        balance, held = self._redis.hmget(keys.credits(account_id), "balance", "held")
+        return Balance(int(balance or 0), int(held or 0))
+
+    def add(self, account_id: str, amount: int, *, entry_type: str, note: str) -> Balance:
+        answer = self._credit(
+            keys=[keys.credits(account_id), keys.ledger(account_id)],
+            args=[amount, entry_type, note, uuid.uuid4().hex],
+        )
+        if answer[0] == "poor":
+            raise InsufficientCredits(f"Only {answer[1]} credit(s) are available.")
+        return Balance(int(answer[1]), int(answer[2]))
+
+    def ledger(
+        self, account_id: str, *, request_id: str | None, cursor: str | None, limit: int
+    ) -> Page[LedgerEntry]:
+        """Newest first. A filter by request stops at the request's own first entry, its hold."""
+        top = f"({cursor}" if cursor else "+"
+        chunk = limit if request_id is None else SCAN_CHUNK
+        found: list[LedgerEntry] = []
+        while True:
+            rows = self._redis.xrevrange(keys.ledger(account_id), max=top, min="-", count=chunk)
+            for entry_id, fields in rows:
+                top = f"({entry_id}"
+                if request_id in (None, fields.get("request")):
+                    found.append(_entry(entry_id, fields))
+                    if len(found) == limit:
+                        return Page(found, entry_id)
+                    if request_id is not None and fields["type"] == "hold":
+                        return Page(found, None)
+            if len(rows) < chunk:
+                return Page(found, None)
+
+
+def _entry(entry_id: str, fields: dict[str, str]) -> LedgerEntry:
+    return LedgerEntry(
+        entry_id=entry_id,
+        type=fields["type"],
+        amount=int(fields["amount"]),
+        balance_after=int(fields["balance"]),
+        held_after=int(fields["held"]),
+        request_id=fields.get("request"),
+        note=fields.get("note"),
+        at=int(fields["at"]),
+    )

@@ -1,0 +1,116 @@
+"""The keyspace: every key, its type and its lifetime.
+
+Accounts are spread over shards. All keys of an account carry the shard's hash tag ``{s07}``, so a
+Lua script touches one slot and the store runs on Redis Cluster unchanged. An id names its shard.
+
+===============================  ======  ===========================  =====================================
+key                              type    lifetime                     holds
+===============================  ======  ===========================  =====================================
+``{s07}:acct:<id>``              hash    for good                     the account
+``{s07}:acct:<id>:credits``      hash    for good                     ``balance``, ``held``
+``{s07}:acct:<id>:ledger``       stream  for good                     ledger entries, oldest first
+``{s07}:acct:<id>:requests``     zset    entries: RESULT_TTL          request ids, all scored 0, so by age
+``{s07}:acct:<id>:keys``         set     for good                     ids of API keys
+``{s07}:acct:<id>:rate:<secs>``  string  the window                   calls counted in this window
+``{s07}:req:<id>``               hash    RESULT_TTL after the end     a request
+``{s07}:res:<id>``               string  RESULT_TTL                   its final envelope, gzip of JSON
+``{s07}:msg:<id>``               hash    RESULT_TTL after the end     a delivery
+``{s07}:msg:<id>:log``           list    RESULT_TTL                   its attempts, JSON, oldest first
+``{s07}:open``                   zset    for good                     open request ids by next look (ms)
+``{s07}:due``                    zset    for good                     pending delivery ids by time (ms)
+``{s07}:stats``                  hash    for good                     counters for /metrics
+``{s07}:done:<request id>``      channel                              says that a request ended
+``g:meta``                       hash    for good                     ``format``, ``shards``
+``g:accounts``                   set     for good                     account ids
+``g:email:<address>``            string  for good                     account id
+``g:key:<id>``                   hash    until revoked                an API key
+``g:worker:<name>``              string  15 s                         a living worker process
+``g:login:<kind>:<who>``         string  the window                   tries to log in
+``{ig}:...``                                                          Instagram sessions and ids, see
+                                                                      `instagram_sessions`, `instagram_ids`
+===============================  ======  ===========================  =====================================
+"""
+
+from __future__ import annotations
+
+from service.domain.ids import shard_in
+
+META = "g:meta"
+ACCOUNTS = "g:accounts"
+WORKERS = "g:workers"
+
+
+def tag(shard: int) -> str:
+    return f"{{s{shard:02x}}}"
+
+
+def _in_shard(identifier: str, key: str) -> str:
+    return f"{tag(shard_in(identifier))}:{key}"
+
+
+def account(account_id: str) -> str:
+    return _in_shard(account_id, f"acct:{account_id}")
+
+
+def credits(account_id: str) -> str:
+    return f"{account(account_id)}:credits"
+
+
+def ledger(account_id: str) -> str:
+    return f"{account(account_id)}:ledger"
+
+
+def account_requests(account_id: str) -> str:
+    return f"{account(account_id)}:requests"
+
+
+def account_keys(account_id: str) -> str:
+    return f"{account(account_id)}:keys"
+
+
+def rate(account_id: str, seconds: int) -> str:
+    return f"{account(account_id)}:rate:{seconds}"
+
+
+def request(request_id: str) -> str:
+    return _in_shard(request_id, f"req:{request_id}")
+
+
+def result(request_id: str) -> str:
+    return _in_shard(request_id, f"res:{request_id}")
+
+
+def done(request_id: str) -> str:
+    return _in_shard(request_id, f"done:{request_id}")
+
+
+def delivery(delivery_id: str) -> str:
+    return _in_shard(delivery_id, f"msg:{delivery_id}")
+
+
+def delivery_log(delivery_id: str) -> str:
+    return f"{delivery(delivery_id)}:log"
+
+
+def open_requests(shard: int) -> str:
+    return f"{tag(shard)}:open"
+
+
+def due(shard: int) -> str:
+    return f"{tag(shard)}:due"
+
+
+def stats(shard: int) -> str:
+    return f"{tag(shard)}:stats"
+
+
+def email(address: str) -> str:
+    return f"g:email:{address}"
+
+
+def api_key(key_id: str) -> str:
+    return f"g:key:{key_id}"
+
+
+def login(kind: str, who: str) -> str:
+    return f"g:login:{kind}:{who}"

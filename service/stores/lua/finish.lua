@@ -1,0 +1,81 @@
+-- Ends a request in one step: final state, result, charge and release, webhook owed, waiters woken.
+-- Only the holder of the newest fence may end a claimed request; an empty fence ends a queued one.
+-- Calling it again with the same arguments changes nothing, so a lost reply may be retried.
+--
+-- KEYS  1 request hash   2 result string   3 credits hash   4 ledger stream   5 open zset
+--       6 due zset       7 delivery hash   8 stats hash
+-- ARGV  1 request id   2 fence or ""   3 final status   4 outcome   5 code   6 charge (credits)
+--       7 item count   8 Retry-After (s)   9 envelope (gzip)   10 lifetime of the result (s)
+--       11 delivery id   12 channel of the waiters
+-- Returns  {"ok", delivery id or ""}  or  {"lost"} when the caller has no right to end it
+local request = redis.call('HMGET', KEYS[1], 'status', 'fence', 'hold', 'created_at', 'webhook_url', 'account')
+local status, fence = request[1], request[2] or ''
+local owed = ''
+if request[5] then
+  owed = ARGV[11]
+end
+if status == ARGV[3] and fence == ARGV[2] then
+  return {'ok', owed}
+end
+if ARGV[2] == '' then
+  if status ~= 'queued' then
+    return {'lost'}
+  end
+elseif status ~= 'processing' or fence ~= ARGV[2] then
+  return {'lost'}
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local hold = tonumber(request[3])
+local charge = tonumber(ARGV[6])
+if charge > hold then
+  return redis.error_reply('CHARGE exceeds what was held')
+end
+
+if hold > 0 then
+  local balance = tonumber(redis.call('HGET', KEYS[3], 'balance'))
+  local held = tonumber(redis.call('HGET', KEYS[3], 'held'))
+  if charge > 0 then
+    balance = balance - charge
+    held = held - charge
+    redis.call('XADD', KEYS[4], '*', 'type', 'charge', 'amount', -charge,
+      'balance', balance, 'held', held, 'request', ARGV[1], 'at', now)
+  end
+  if hold > charge then
+    held = held - (hold - charge)
+    redis.call('XADD', KEYS[4], '*', 'type', 'release', 'amount', hold - charge,
+      'balance', balance, 'held', held, 'request', ARGV[1], 'at', now)
+  end
+  redis.call('HSET', KEYS[3], 'balance', balance, 'held', held)
+  redis.call('HINCRBY', KEYS[8], 'held', -hold)
+end
+
+redis.call('HSET', KEYS[1], 'status', ARGV[3], 'outcome', ARGV[4], 'code', ARGV[5], 'charged', charge,
+  'item_count', ARGV[7], 'retry_after', ARGV[8], 'finished_at', now)
+redis.call('HDEL', KEYS[1], 'lease_until')
+redis.call('EXPIRE', KEYS[1], ARGV[10])
+redis.call('SET', KEYS[2], ARGV[9], 'EX', ARGV[10])
+redis.call('ZREM', KEYS[5], ARGV[1])
+
+if owed ~= '' then
+  redis.call('HSET', KEYS[7], 'account', request[6], 'request', ARGV[1], 'url', request[5],
+    'status', 'pending', 'attempts', 0, 'created_at', now, 'next_at', now)
+  redis.call('ZADD', KEYS[6], now, owed)
+end
+
+local label = ARGV[4]
+if label == '' then
+  label = ARGV[5]
+end
+redis.call('HINCRBY', KEYS[8], 'outcome:' .. label, 1)
+local seconds = (now - tonumber(request[4])) / 1000
+redis.call('HINCRBYFLOAT', KEYS[8], 'job_seconds_sum', seconds)
+for _, bound in ipairs({0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}) do
+  if seconds <= bound then
+    redis.call('HINCRBY', KEYS[8], 'job_seconds:' .. bound, 1)
+    break
+  end
+end
+redis.call('PUBLISH', ARGV[12], ARGV[3])
+return {'ok', owed}

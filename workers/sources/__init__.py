@@ -1,0 +1,1 @@
+"""Upstreams behind one small contract (see `contract.py`), one file each."""

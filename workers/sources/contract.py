@@ -1,0 +1,35 @@
+"""What every upstream gives: one small contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Reel:
+    """An account's active stories, as the upstream sent them.
+
+    ``user_id`` is the account's numeric id as a string and ``user`` its raw object. ``reel`` is the
+    raw reel, with at least one raw item in ``reel["items"]``; None says that the account is public
+    and has no active story.
+    """
+
+    user_id: str
+    user: dict[str, Any]
+    reel: dict[str, Any] | None
+
+
+class Source(Protocol):
+    """An upstream that knows stories."""
+
+    name: str
+
+    def stories(self, username: str) -> Reel:
+        """Fetch the active stories of an account.
+
+        Raises FetchError only: AccountPrivate, UserNotFound, UpstreamBlocked, UpstreamTimeout or
+        UpstreamFailed, each saying by ``retry`` what a worker may do next. (StoreUnavailable passes
+        through where the source keeps its state in the store.)
+        """
+        ...

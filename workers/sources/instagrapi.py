@@ -1,0 +1,145 @@
+"""Stories from Instagram's private API through instagrapi.
+
+Only ``private_request`` is used: the library's comfortable methods swallow what Instagram says and
+try again on the public web, and its models fail on fields that are absent.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from instagrapi import config
+from instagrapi import exceptions as ig
+
+from service.domain.errors import AccountPrivate, FetchError, UserNotFound
+from service.stores.instagram_ids import NOT_FOUND, InstagramIds
+from workers.sources.accounts import SessionPool
+from workers.sources.contract import Reel
+from workers.sources.verdicts import RestTimes, drifted, translate
+
+CAPABILITIES = {"supported_capabilities_new": json.dumps(config.SUPPORTED_CAPABILITIES)}
+# What the story feed says of an id that is no account's any more.
+WRONG_ID = (ig.ClientNotFoundError, ig.UserNotFound, ig.InvalidTargetUser)
+
+
+class InstagrapiSource:
+    """A Source over a pool of Instagram sessions. Threads may share it."""
+
+    name = "instagrapi"
+
+    def __init__(self, pool: SessionPool, ids: InstagramIds) -> None:
+        self._pool = pool
+        self._ids = ids
+
+    def stories(self, username: str) -> Reel:
+        """Fetch an account's active stories; see `Source.stories`."""
+        known = self._ids.get(username)
+        if known is NOT_FOUND:
+            raise UserNotFound
+        with self._pool.client() as client:
+            fetch = _Fetch(client, self._ids, username.lower(), self._pool.rests)
+            return fetch.by_known_id(known) if isinstance(known, str) else fetch.by_name()
+
+
+class _Fetch:
+    """One fetch with one client."""
+
+    def __init__(self, client: Any, ids: InstagramIds, username: str, rests: RestTimes) -> None:
+        self._client = client
+        self._ids = ids
+        self._username = username
+        self._rests = rests
+
+    def by_name(self) -> Reel:
+        """Look the account up, then fetch."""
+        user_id, user = self._look_up()
+        return _reel(user_id, user, self._feed(user_id))
+
+    def by_known_id(self, user_id: str) -> Reel:
+        """Fetch by a remembered id, and trust the answer only when it names the asked account.
+
+        Otherwise the account has no story, is private, renamed or gone, and looking it up tells.
+        """
+        reel, failed = None, None
+        try:
+            reel = self._feed(user_id)
+        except FetchError as error:
+            if not isinstance(error.__cause__, WRONG_ID):
+                raise
+            failed = error
+        if reel and reel.get("items") and self._names_account(reel.get("user")):
+            return Reel(user_id, reel["user"], reel)
+        fresh_id, user = self._look_up()
+        if fresh_id != user_id:
+            return _reel(fresh_id, user, self._feed(fresh_id))
+        if failed:
+            raise failed
+        return _reel(user_id, user, reel)
+
+    def _look_up(self) -> tuple[str, dict[str, Any]]:
+        """Return the account's id and raw user object, and remember the id. Raises UserNotFound."""
+        try:
+            user = self._call(f"users/{self._username}/usernameinfo/").get("user")
+        except FetchError as error:
+            if not _no_such_user(error.__cause__):
+                raise
+            self._ids.put_missing(self._username)
+            raise UserNotFound from error
+        if not isinstance(user, dict):
+            raise drifted()
+        user_id = str(user.get("pk") or user.get("id"))
+        if not user_id.isdecimal():
+            raise drifted()
+        if self._names_account(user):
+            self._ids.put(self._username, user_id)
+        else:
+            self._ids.forget(self._username)
+        return user_id, user
+
+    def _feed(self, user_id: str) -> dict[str, Any] | None:
+        """Return the raw reel, None when Instagram shows none."""
+        answer = self._call(f"feed/user/{user_id}/story/", CAPABILITIES)
+        if "reel" not in answer:
+            raise drifted()
+        reel = answer["reel"]
+        if reel is None:
+            return None
+        items = reel.get("items", []) if isinstance(reel, dict) else None
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise drifted()
+        return cast(dict[str, Any], reel)
+
+    def _call(self, endpoint: str, params: dict[str, str] | None = None) -> dict[str, Any]:
+        try:
+            answer = self._client.private_request(endpoint, params=params)
+        except Exception as error:
+            status = getattr(self._client.last_response, "status_code", None)
+            raise translate(error, self._rests, status=status) from error
+        if not isinstance(answer, dict):
+            raise drifted()
+        return answer
+
+    def _names_account(self, user: Any) -> bool:
+        return isinstance(user, dict) and str(user.get("username")).lower() == self._username
+
+
+def _reel(user_id: str, user: dict[str, Any], reel: dict[str, Any] | None) -> Reel:
+    """Judge an answer by the account just looked up. Raises AccountPrivate."""
+    if reel and reel.get("items"):
+        shown = reel.get("user")
+        return Reel(user_id, shown if isinstance(shown, dict) else user, reel)
+    private = user.get("is_private")
+    if not isinstance(private, bool):
+        raise drifted()  # private and empty look alike without it
+    friendship = user.get("friendship_status")
+    followed = isinstance(friendship, dict) and friendship.get("following") is True
+    if private and not followed:
+        raise AccountPrivate
+    return Reel(user_id, user, None)
+
+
+def _no_such_user(error: BaseException | None) -> bool:
+    """Tell whether a failed look-up by name says that the name does not exist."""
+    said = isinstance(error, ig.ClientError) and "User not found" in str(error.message)
+    return said or isinstance(error, ig.ClientNotFoundError)

@@ -1,0 +1,26 @@
+"""Thin Celery tasks around the modules that do the work."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from service.domain.requests import DELIVER, SCRAPE
+from workers import deliver, schedule, scrape
+from workers.runtime import runtime
+
+
+@shared_task(name=SCRAPE)
+def scrape_task(request_id: str) -> None:
+    parts = runtime()
+    scrape.run(parts.services, parts.source, request_id)
+
+
+@shared_task(name=DELIVER)
+def deliver_task(delivery_id: str) -> None:
+    parts = runtime()
+    deliver.run(parts.services, parts.sender, delivery_id)
+
+
+@shared_task(name=schedule.HOUSEKEEP)
+def housekeep_task() -> None:
+    schedule.housekeep(runtime().services)

@@ -1,0 +1,1 @@
+"""Signing and sending what goes out."""
