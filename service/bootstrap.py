@@ -16,6 +16,7 @@ from service.stores.accounts import Accounts
 from service.stores.connection import Client, open_store
 from service.stores.credits import Credits
 from service.stores.deliveries import Deliveries
+from service.stores.hosts import Hosts
 from service.stores.instagram_ids import InstagramIds
 from service.stores.instagram_sessions import InstagramSessions
 from service.stores.limits import Limits
@@ -48,6 +49,7 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
         accounts=Accounts(redis, fernet, shards),
         limits=Limits(redis, policy),
         deliveries=Deliveries(redis, policy, shards),
+        hosts=Hosts(redis, policy),
         sessions=InstagramSessions(redis, fernet),
         instagram_ids=InstagramIds(
             redis, days=settings.id_ttl / 86_400, missing_seconds=settings.missing_id_ttl

@@ -17,11 +17,11 @@ from environs import EnvError, FileAwareEnv
 from marshmallow.validate import OneOf, Range
 
 from service.domain.accounts import Limit
+from service.domain.addresses import parse_policy
 from service.domain.credits import price_list
 from service.domain.deliveries import DEFAULT_SCHEDULE, longest
 from service.domain.errors import ConfigurationError
 from service.domain.policy import Policy
-from service.domain.webhooks import parse_allow_list
 
 PRODUCTION = "production"
 DEVELOPMENT = "development"
@@ -126,13 +126,16 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
     prices = env.json("PRICES", {})
     limits = env.list("RATE_LIMITS", ["60/minute", "1000/hour", "10000/day"])
     allow: list[str] = env.list("WEBHOOK_ALLOW", [])
+    deny: list[str] = env.list("WEBHOOK_DENY", [])
     schedule = env.list("WEBHOOK_SCHEDULE", list(DEFAULT_SCHEDULE), subcast=int)
     numbers: dict[str, Any] = {
         "webhook_connect_timeout": env.float("WEBHOOK_CONNECT_TIMEOUT", 3.0, validate=Range(min=0.1)),
         "webhook_timeout": env.float("WEBHOOK_TIMEOUT", 15.0, validate=Range(min=0.1)),
+        "webhook_host_concurrency": env.int("WEBHOOK_HOST_CONCURRENCY", 10, validate=Range(min=1)),
+        "webhook_ca_file": env.str("WEBHOOK_CA_FILE", "") or None,
         "sync_deadline": env.float("SYNC_DEADLINE", 25.0, validate=Range(min=0)),
         "sync_deadline_max": env.float("SYNC_DEADLINE_MAX", 60.0, validate=Range(min=0)),
-        "result_ttl": env.int("RESULT_TTL", 7 * 86_400, validate=Range(min=60)),
+        "result_ttl": env.int("RESULT_TTL", 8 * 86_400, validate=Range(min=60)),
         "lease": env.int("LEASE", 90, validate=Range(min=1)),
         "max_attempts": env.int("MAX_ATTEMPTS", 5, validate=Range(min=1)),
         "fetch_tries": env.int("FETCH_TRIES", 3, validate=Range(min=1)),
@@ -144,7 +147,7 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
     return lambda: Policy(
         prices=price_list(_mapping("PRICES", prices)),
         rate_limits=tuple(_limit(text) for text in limits if text.strip()),
-        webhook_allow=parse_allow_list([entry for entry in allow if entry.strip()]),
+        webhook_addresses=parse_policy(allow, deny),
         webhook_schedule=tuple(schedule),
         **numbers,
     )

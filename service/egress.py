@@ -1,54 +1,271 @@
-"""The way out to addresses that callers chose: bounded in time and size, never redirected or proxied."""
+"""The way out to addresses that callers chose: where it may go, how long and how much it may take.
+
+Where a connection goes is decided when it is made, on the address actually dialled, so a name that
+resolves to another address a moment later (DNS rebinding) gains nothing. urllib3 is used directly,
+one layer below requests: the check has to sit where the socket is made, urllib3 reads no proxies
+from the environment, and an attempt costs about half the CPU.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import socket
+import ssl
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-import requests
+import certifi
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError, SSLError
+
+from service.domain.addresses import AddressPolicy, port_is_allowed
+from service.domain.deliveries import (
+    BAD_ANSWER,
+    BLOCKED_ADDRESS,
+    CONNECT_TIMEOUT,
+    CONNECTION_FAILED,
+    DNS_NOT_FOUND,
+    DNS_UNAVAILABLE,
+    TIMEOUT,
+    TLS_ERROR,
+)
 
 ANSWER_MAX = 64 * 1024  # bytes of an answer that are read
+RESOLVER_THREADS = 32
+KEPT_HOSTS = 256
+KEPT_CONNECTIONS = 10  # per host
+
+# (family, type, protocol, canonical name, socket address), as getaddrinfo(3) has it
+Resolved = tuple[int, int, int, str, Any]
+Resolver = Callable[[str, int], Sequence[Resolved]]
 
 
 class EgressError(Exception):
-    """The exchange was ended by us; ``code`` says why."""
+    """The exchange came to no answer; ``code`` says why, a word of `service.domain.deliveries`."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, why: str = "") -> None:
         self.code = code
-        super().__init__(code)
+        self.why = why
+        super().__init__(f"{code}: {why}" if why else code)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: the status, the headers, and at most ANSWER_MAX bytes of the body."""
+    """What came back: the status, the headers, and at most ANSWER_MAX bytes of the body, as sent."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-class Egress:
-    """Sends requests to callers' addresses. Threads may share it; each has its own connections."""
+def system_resolver(host: str, port: int) -> Sequence[Resolved]:
+    """Return what the system resolves ``host`` to."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
-    def __init__(self, *, connect_timeout: float, total_timeout: float) -> None:
-        self._connect_timeout = connect_timeout
+
+class Egress:
+    """Sends requests to callers' addresses. Threads may share it."""
+
+    def __init__(
+        self,
+        policy: AddressPolicy,
+        *,
+        connect_timeout: float,
+        total_timeout: float,
+        ca_file: str | None = None,
+        resolver: Resolver = system_resolver,
+    ) -> None:
         self._total_timeout = total_timeout
-        self._local = threading.local()
+        self._timeout = urllib3.Timeout(connect=connect_timeout, read=total_timeout)
+        context = ssl.create_default_context(cafile=certifi.where())
+        if ca_file:
+            context.load_verify_locations(ca_file)
+        dialler = _Dialler(policy, resolver, connect_timeout)
+        self._pool = _pool_manager(dialler, context)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """POST ``body`` and return the answer. Raises EgressError, requests.RequestException."""
-        timeout = (self._connect_timeout, self._total_timeout)
-        with self._session().post(
-            url, data=body, headers=dict(headers), timeout=timeout, allow_redirects=False, stream=True
-        ) as response:
-            content = response.raw.read(ANSWER_MAX, decode_content=False)
-            return Answer(response.status_code, response.headers, content)
+        """POST ``body`` and return the answer, whatever its status. Raises EgressError."""
+        with _Deadline(self._total_timeout) as deadline:
+            try:
+                return self._exchange(url, body, headers)
+            except EgressError:
+                raise
+            except (HTTPError, OSError, ValueError, AttributeError) as error:
+                # What a connection that was cut under it raises depends on where it was.
+                if deadline.passed:
+                    raise EgressError(TIMEOUT) from error
+                raise _translate(error) from error
 
-    def _session(self) -> requests.Session:
-        session = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.trust_env = False  # no proxies, no netrc from the environment
-            self._local.session = session
-        return session
+    def _exchange(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        response = self._pool.request(
+            "POST",
+            url,
+            body=body,
+            headers=headers,
+            timeout=self._timeout,
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            decode_content=False,
+        )
+        try:
+            content = response.read(ANSWER_MAX, decode_content=False)
+        finally:
+            # A body that was read to its end has given its connection back; any other goes.
+            response.close()
+        return Answer(response.status, response.headers, content)
+
+
+class _Deadline:
+    """Cuts the connection of this thread when the time is up, wherever it stands.
+
+    A timeout of a socket starts anew with every byte; a receiver that drips would never meet it.
+    """
+
+    _of_thread = threading.local()
+
+    def __init__(self, seconds: float) -> None:
+        self.passed = False
+        self._line: socket.socket | None = None
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Deadline:
+        self._of_thread.current = self
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._of_thread.current = None
+
+    def _cut(self) -> None:
+        self.passed = True
+        if self._line is not None:
+            with suppress(OSError):
+                self._line.shutdown(socket.SHUT_RDWR)
+
+    @classmethod
+    def watch(cls, line: socket.socket) -> None:
+        """Make ``line`` the connection that is cut."""
+        current = getattr(cls._of_thread, "current", None)
+        if current is not None:
+            current._line = line
+            if current.passed:
+                current._cut()
+
+
+class _Dialler:
+    """Resolves, checks and dials: all addresses that are allowed, in turn."""
+
+    def __init__(self, policy: AddressPolicy, resolver: Resolver, connect_timeout: float) -> None:
+        self._policy = policy
+        self._resolver = resolver
+        self._connect_timeout = connect_timeout
+        # getaddrinfo knows no timeout; a name whose servers hang holds one of these threads.
+        self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
+
+    def dial(self, host: str, port: int, options: Any) -> socket.socket:
+        """Return a connected socket. Raises EgressError."""
+        addresses = self._allowed(host, port)
+        give_up_at = time.monotonic() + self._connect_timeout
+        word = CONNECTION_FAILED
+        for position, (family, kind, protocol, address) in enumerate(addresses):
+            line = socket.socket(family, kind, protocol)
+            try:
+                for option in options or ():
+                    line.setsockopt(*option)
+                # A dead first address must leave time for the others.
+                left = max(give_up_at - time.monotonic(), 0.01)
+                line.settimeout(left / (len(addresses) - position))
+                line.connect(address)
+                return line
+            except OSError as error:
+                line.close()
+                word = CONNECT_TIMEOUT if isinstance(error, TimeoutError) else CONNECTION_FAILED
+        raise EgressError(word)
+
+    def _allowed(self, host: str, port: int) -> list[tuple[int, int, int, Any]]:
+        name = host.lower().rstrip(".")
+        if not port_is_allowed(port):
+            raise EgressError(BLOCKED_ADDRESS, f"port {port}")
+        allowed, why = [], "no address"
+        for family, kind, protocol, _, address in self._resolve(host, port):
+            ip = ipaddress.ip_address(address[0].partition("%")[0])
+            reason = self._policy.why_forbidden(name, ip)
+            if reason is None:
+                allowed.append((family, kind, protocol, address))
+            else:
+                why = reason
+        if not allowed:
+            raise EgressError(BLOCKED_ADDRESS, why)
+        return allowed
+
+    def _resolve(self, host: str, port: int) -> Sequence[Resolved]:
+        try:
+            return self._threads.submit(self._resolver, host, port).result(self._connect_timeout)
+        except FutureTimeout:
+            raise EgressError(DNS_UNAVAILABLE, "no answer in time") from None
+        except socket.gaierror as error:
+            # "Try again" is said when a name server does not answer: ours or theirs, not the receiver.
+            ours = error.errno == socket.EAI_AGAIN
+            raise EgressError(DNS_UNAVAILABLE if ours else DNS_NOT_FOUND) from error
+        except UnicodeError as error:
+            raise EgressError(DNS_NOT_FOUND, "no valid name") from error
+
+
+def _pool_manager(dialler: _Dialler, context: ssl.SSLContext) -> urllib3.PoolManager:
+    """Return a pool whose connections are made by ``dialler``; SNI and Host stay the name."""
+
+    class Guarded(HTTPConnection):
+        _line: socket.socket | None = None
+
+        def _new_conn(self) -> socket.socket:
+            sock = dialler.dial(self._dns_host, self.port, self.socket_options)
+            # A second handle on the connection: TLS takes the first one over, also while it is
+            # still shaking hands, and the deadline must be able to cut it all the same.
+            self._line = sock.dup()
+            _Deadline.watch(self._line)
+            return sock
+
+        def request(self, *args: Any, **kwargs: Any) -> None:
+            if self._line is not None:
+                _Deadline.watch(self._line)
+            super().request(*args, **kwargs)
+
+        def close(self) -> None:
+            super().close()
+            if self._line is not None:
+                self._line.close()
+                self._line = None
+
+    class GuardedTls(Guarded, HTTPSConnection):
+        pass
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Guarded
+
+    class TlsPool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = GuardedTls
+
+    manager = urllib3.PoolManager(KEPT_HOSTS, maxsize=KEPT_CONNECTIONS, ssl_context=context)
+    manager.pool_classes_by_scheme = {"http": Pool, "https": TlsPool}
+    return manager
+
+
+def _translate(error: Exception) -> EgressError:
+    """Turn what urllib3 raises into one of our words."""
+    if isinstance(error, (SSLError, ssl.SSLError)):
+        return EgressError(TLS_ERROR)
+    if isinstance(error, (ReadTimeoutError, TimeoutError)):
+        return EgressError(TIMEOUT)
+    if isinstance(error, ProtocolError) and isinstance(error.__cause__, ConnectionError):
+        return EgressError(CONNECTION_FAILED)
+    return EgressError(BAD_ANSWER, type(error).__name__)

@@ -63,11 +63,11 @@ class CeleryQueue:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def enqueue(self, task: str, identifier: str, queue: str) -> bool:
+    def enqueue(self, task: str, queue: str, *args: str) -> bool:
         try:
-            self._app.send_task(task, args=[identifier], queue=queue, retry=False, ignore_result=True)
+            self._app.send_task(task, args=args, queue=queue, retry=False, ignore_result=True)
         except (OperationalError, RedisError, OSError) as error:
-            log.warning("enqueue.failed", task=task, id=identifier, queue=queue, error=str(error))
+            log.warning("enqueue.failed", task=task, args=args, queue=queue, error=str(error))
             return False
         return True
 

@@ -124,13 +124,13 @@ class RecordingQueue:
     """A Queue that remembers what was published instead of publishing it."""
 
     def __init__(self) -> None:
-        self.published: list[tuple[str, str, str]] = []
+        self.published: list[tuple[str, ...]] = []
         self.broken = False
 
-    def enqueue(self, task: str, identifier: str, queue: str) -> bool:
+    def enqueue(self, task: str, queue: str, *args: str) -> bool:
         if self.broken:
             return False
-        self.published.append((task, identifier, queue))
+        self.published.append((task, queue, *args))
         return True
 
     def depths(self) -> dict[str, int]:

@@ -1,45 +1,92 @@
-"""One attempt at one delivery: claim, sign, POST, record, plan the next."""
+"""Deliver webhooks: claim, ask for a place at the host, sign, POST, record, plan the next attempt."""
 
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 
 import structlog
 
-from service.domain.deliveries import plan
-from service.domain.errors import LeaseLost
+from service.domain.deliveries import RESULT_EXPIRED, Attempt, Delivery, DeliveryClaim, plan, spread
+from service.domain.errors import LeaseLost, StoreUnavailable
 from service.domain.ports import Services
+from service.domain.requests import DELIVER, DELIVERIES
 from workers.webhooks.sender import Sender
+
+# A host with a backlog keeps its place for this many deliveries before others get a turn.
+IN_A_ROW = 50
 
 log = structlog.get_logger(__name__)
 
 
-def run(services: Services, sender: Sender, delivery_id: str) -> None:
-    """Make the next attempt if it is due and nobody else makes it.
+def run(services: Services, sender: Sender, delivery_id: str, host: str) -> None:
+    """Make the next attempt if it is due, then go on with what waits at the same host.
 
-    The next one, if it comes to that, waits in the store's due set and not in this process.
+    Whatever is to be done later waits in the store's due sets and not in this process.
     """
-    claim = services.deliveries.claim(delivery_id)
+    for _ in range(IN_A_ROW):
+        waiting = _attempt(services, sender, delivery_id, host)
+        if waiting is None:
+            return
+        delivery_id = waiting
+    services.queue.enqueue(DELIVER, DELIVERIES, delivery_id, host)
+
+
+def _attempt(services: Services, sender: Sender, delivery_id: str, host: str) -> str | None:
+    """Make one attempt; return the id of another delivery that waits for this host's place."""
+    claim = services.deliveries.claim(delivery_id, host)
     if claim is None:
-        return
-    delivery = claim.delivery
-    secret = services.accounts.webhook_secret(delivery.account_id)
-    attempt = sender.post(delivery.url, delivery.delivery_id, claim.body, [secret])
-    chance = random.random()  # noqa: S311 - jitter
-    then = plan(attempt, delivery.attempts + 1, services.policy.webhook_schedule, chance)
+        return None
+    wait = services.hosts.enter(host, delivery_id)
+    if wait > 0:
+        services.deliveries.defer(claim, spread(wait, random.random()))  # noqa: S311 - jitter
+        return None
+    attempt = None
     try:
-        services.deliveries.record(claim, attempt, then)
+        attempt = _send(services, sender, claim)
+        return _record(services, claim, attempt)
     except LeaseLost:
         log.warning("delivery.lease_lost", deliveryId=delivery_id, fence=claim.fence)
-        return
+        return None
+    finally:
+        with suppress(StoreUnavailable):  # the place ends with its lease
+            services.hosts.leave(host, delivery_id, attempt)
+
+
+def _send(services: Services, sender: Sender, claim: DeliveryClaim) -> Attempt:
+    delivery = claim.delivery
+    if claim.body is None:
+        return sender.nothing(RESULT_EXPIRED)
+    secrets = services.accounts.webhook_secrets(delivery.account_id)
+    return sender.post(delivery.url, delivery.delivery_id, claim.body, secrets.active)
+
+
+def _record(services: Services, claim: DeliveryClaim, attempt: Attempt) -> str | None:
+    delivery = claim.delivery
+    then = plan(
+        attempt,
+        delivery.tries + 1,
+        services.policy.webhook_schedule if delivery.repeats else (),
+        random.random(),  # noqa: S311 - jitter
+        age=(services.clock() - delivery.started_at) / 1000,
+    )
+    waiting = services.deliveries.record(claim, attempt, then)
+    _tell(delivery, attempt, then.status, then.wait)
+    return waiting
+
+
+def _tell(delivery: Delivery, attempt: Attempt, result: str, wait: float) -> None:
+    """Write the one wide line of an attempt."""
     log.info(
         "delivery.attempted",
-        deliveryId=delivery_id,
+        deliveryId=delivery.delivery_id,
         requestId=delivery.request_id,
+        accountId=delivery.account_id,
+        host=delivery.host,
         attempt=delivery.attempts + 1,
         status=attempt.status,
         error=attempt.error,
         seconds=round(attempt.duration, 3),
-        result=then.status,
-        next_in=round(then.wait, 1),
+        result=result,
+        next_in=round(wait, 1),
     )

@@ -35,6 +35,7 @@ def configure_beat(app: Celery, redis_url: str) -> None:
 
 
 def housekeep(services: Services) -> None:
-    """Trim the request lists of accounts that have stopped calling; a submit trims its own."""
-    trimmed = sum(services.requests.trim(account.account_id) for account in services.accounts.all())
+    """Trim the lists of accounts that have stopped calling; a submit trims its own."""
+    accounts = [account.account_id for account in services.accounts.all()]
+    trimmed = sum(services.requests.trim(each) + services.deliveries.trim(each) for each in accounts)
     log.info("housekeeping.done", trimmed=trimmed)

@@ -49,7 +49,7 @@ def run(services: Services, source: Source, request_id: str) -> None:
         log.warning("scrape.lease_lost", requestId=request_id, fence=claim.fence)
         return
     if owed:
-        services.queue.enqueue(DELIVER, owed, DELIVERIES)
+        services.queue.enqueue(DELIVER, DELIVERIES, owed.delivery_id, owed.host)
     log.info(
         "scrape.done",
         requestId=request_id,

@@ -20,15 +20,22 @@ def sweep_requests(services: Services) -> int:
     """Publish requests that were accepted and not picked up, or whose worker died; return how many."""
     records = services.requests.stranded(AT_ONCE)
     for record in records:
-        services.queue.enqueue(SCRAPE, record.request_id, record.queue)
+        services.queue.enqueue(SCRAPE, record.queue, record.request_id)
     if records:
         log.info("sweep.requests", published=len(records))
     return len(records)
 
 
 def pump_deliveries(services: Services) -> int:
-    """Publish deliveries whose time has come; return how many."""
-    due = services.deliveries.due(AT_ONCE)
-    for delivery_id in due:
-        services.queue.enqueue(DELIVER, delivery_id, DELIVERIES)
-    return len(due)
+    """Publish deliveries whose time has come, host by host; return how many.
+
+    A host gets only as many as it has places free, so one that answers slowly or not at all keeps
+    its backlog to itself.
+    """
+    published = 0
+    for shard, host in services.deliveries.due_hosts():
+        free, wait = services.hosts.room(host)
+        for delivery_id in services.deliveries.due_of_host(shard, host, free, wait):
+            services.queue.enqueue(DELIVER, DELIVERIES, delivery_id, host)
+            published += 1
+    return published

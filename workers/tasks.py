@@ -16,9 +16,9 @@ def scrape_task(request_id: str) -> None:
 
 
 @shared_task(name=DELIVER)
-def deliver_task(delivery_id: str) -> None:
+def deliver_task(delivery_id: str, host: str) -> None:
     parts = runtime()
-    deliver.run(parts.services, parts.sender, delivery_id)
+    deliver.run(parts.services, parts.sender, delivery_id, host)
 
 
 @shared_task(name=schedule.HOUSEKEEP)

@@ -24,5 +24,5 @@ def cancel_request(services: Services, account_id: str, request_id: str) -> Requ
     ending = Ending(CANCELLED, json.dumps(envelope).encode(), charge=0, code=CANCELLED)
     owed = services.requests.cancel(record, ending)
     if owed:
-        services.queue.enqueue(DELIVER, owed, DELIVERIES)
+        services.queue.enqueue(DELIVER, DELIVERIES, owed.delivery_id, owed.host)
     return find_request(services, account_id, request_id)

@@ -18,7 +18,8 @@ def submit_stories(
     broker that does not answer is no error: the sweep publishes what was never picked up.
     """
     name = parse_username(username)
-    url = check_url(webhook_url, services.policy.webhook_allow) if webhook_url is not None else None
+    if webhook_url is not None:
+        check_url(webhook_url, services.policy.webhook_addresses)
     submission = Submission(
         request_id=ids.new_id(ids.REQUEST, ids.shard_in(account_id), services.clock()),
         account_id=account_id,
@@ -26,8 +27,8 @@ def submit_stories(
         username=name,
         queue=INTERACTIVE if waited_for else BULK,
         hold=services.policy.prices.hold_for(STORIES),
-        webhook_url=url,
+        webhook_url=webhook_url,
     )
     record = services.requests.submit(submission)
-    services.queue.enqueue(SCRAPE, record.request_id, record.queue)
+    services.queue.enqueue(SCRAPE, record.queue, record.request_id)
     return record

@@ -13,8 +13,9 @@ from prometheus_client.registry import Collector
 
 from service.domain.ports import Services
 
-# The bounds that finish.lua counts in, seconds.
+# The bounds that finish.lua and delivery_record.lua count in, seconds.
 JOB_BOUNDS = ("0.1", "0.25", "0.5", "1", "2.5", "5", "10", "30", "60")
+ATTEMPT_BOUNDS = ("0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "15")
 
 
 class StoreCollector(Collector):
@@ -29,12 +30,19 @@ class StoreCollector(Collector):
         yield _labelled("storyhook_delivery_attempts", "Webhook attempts", "result", counters, "delivery:")
         accepted = counters.get("accepted", 0)
         yield CounterMetricFamily("storyhook_requests_accepted", "Requests accepted", value=accepted)
-        seconds = counters.get("delivery_seconds_sum", 0)
-        yield CounterMetricFamily("storyhook_delivery_seconds", "Seconds spent in attempts", value=seconds)
-        yield _jobs(counters)
+        yield _histogram("storyhook_job_seconds", "Seconds from accepted to ended", "job_seconds", JOB_BOUNDS,
+                         counters, counted="outcome:")  # fmt: skip
+        yield _histogram("storyhook_attempt_seconds", "Seconds of a webhook attempt", "attempt_seconds",
+                         ATTEMPT_BOUNDS, counters, counted="delivery:")  # fmt: skip
         yield GaugeMetricFamily("storyhook_credits_held", "Credits held", value=counters.get("held", 0))
         yield GaugeMetricFamily("storyhook_requests_open", "Requests not ended", value=counters["open"])
-        yield GaugeMetricFamily("storyhook_deliveries_due", "Deliveries pending", value=counters["due"])
+        overdue, oldest = self._services.deliveries.backlog()
+        yield GaugeMetricFamily("storyhook_deliveries_due", "Deliveries due and waiting", value=overdue)
+        yield GaugeMetricFamily(
+            "storyhook_delivery_oldest_due_seconds", "How long the oldest waits", value=oldest / 1000
+        )
+        circuits = len(self._services.hosts.open_circuits())
+        yield GaugeMetricFamily("storyhook_circuits_open", "Receiving hosts held off", value=circuits)
         alive = len(self._services.stats.workers())
         yield GaugeMetricFamily("storyhook_workers", "Worker processes alive", value=alive)
         depth = GaugeMetricFamily("storyhook_queue_depth", "Messages waiting", labels=["queue"])
@@ -53,13 +61,15 @@ def _labelled(
     return family
 
 
-def _jobs(counters: dict[str, float]) -> HistogramMetricFamily:
+def _histogram(
+    name: str, text: str, field: str, bounds: tuple[str, ...], counters: dict[str, float], *, counted: str
+) -> HistogramMetricFamily:
     buckets, running = [], 0.0
-    for bound in JOB_BOUNDS:
-        running += counters.get(f"job_seconds:{bound}", 0)
+    for bound in bounds:
+        running += counters.get(f"{field}:{bound}", 0)
         buckets.append((bound, running))
-    total = sum(value for key, value in counters.items() if key.startswith("outcome:"))
+    total = sum(value for key, value in counters.items() if key.startswith(counted))
     buckets.append(("+Inf", total))
-    family = HistogramMetricFamily("storyhook_job_seconds", "Seconds from accepted to ended")
-    family.add_metric([], buckets=buckets, sum_value=counters.get("job_seconds_sum", 0))
+    family = HistogramMetricFamily(name, text)
+    family.add_metric([], buckets=buckets, sum_value=counters.get(f"{field}_sum", 0))
     return family

@@ -1,26 +1,176 @@
-"""GET /api/webhooks/secret: what receivers verify signatures with."""
+"""/api/webhooks: what was delivered and how, send it again, try a receiver out, signing secrets."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 from flask import Response
 from flask.views import MethodView
-from marshmallow import fields
+from marshmallow import fields, validate
 
+from service.actions import deliveries as actions
 from service.api.answers import json_response
 from service.api.blueprint import ApiBlueprint
 from service.api.context import account, require_account, services
-from service.api.schemas import WireSchema
+from service.api.limits import count_call
+from service.api.schemas import PageQuerySchema, WireSchema
+from service.domain.accounts import WebhookSecrets
+from service.domain.deliveries import PENDING, STATES, Attempt, Delivery
+from service.domain.envelopes import timestamp
 
 blueprint = ApiBlueprint("webhooks", __name__, url_prefix="/api/webhooks", description="Webhooks out")
 blueprint.before_request(require_account)
 
 
+class AttemptSchema(WireSchema):
+    """One try to deliver."""
+
+    at = fields.DateTime(metadata={"description": "when; its second is the signed webhook-timestamp"})
+    timestamp = fields.Int(metadata={"description": "the signed webhook-timestamp"})
+    duration = fields.Float(metadata={"description": "seconds"})
+    status = fields.Int(allow_none=True, metadata={"description": "HTTP status of the answer"})
+    error = fields.Str(allow_none=True, metadata={"description": "what happened instead of an answer"})
+    snippet = fields.Str(metadata={"description": "the first 1 KiB of the answer, escaped"})
+
+
+class DeliverySchema(WireSchema):
+    """A webhook that is or was owed; `id` is its webhook-id header."""
+
+    id = fields.Str()
+    request_id = fields.Str(allow_none=True)
+    url = fields.Str()
+    status = fields.Str(metadata={"description": ", ".join(STATES)})
+    attempts = fields.Int()
+    created_at = fields.DateTime()
+    next_attempt_at = fields.DateTime(allow_none=True)
+
+
+class DeliveryWithLogSchema(DeliverySchema):
+    """A delivery with every attempt, oldest first."""
+
+    log = fields.List(fields.Nested(AttemptSchema))
+
+
+class DeliveryListSchema(WireSchema):
+    """A page of deliveries."""
+
+    deliveries = fields.List(fields.Nested(DeliverySchema))
+    next_cursor = fields.Str(allow_none=True)
+
+
+class DeliveryQuerySchema(PageQuerySchema):
+    """Which deliveries to list."""
+
+    request_id = fields.Str()
+    status = fields.Str(validate=validate.OneOf(STATES))
+
+
+class ReplayedSchema(WireSchema):
+    """What was sent again."""
+
+    replayed = fields.Int()
+    more = fields.Bool(metadata={"description": "there are more than are done at a time: call again"})
+
+
+class ReplayOneSchema(WireSchema):
+    """A delivery sent again."""
+
+    id = fields.Str()
+    status = fields.Str()
+    previous_status = fields.Str(metadata={"description": "delivered says that it had arrived before"})
+
+
+class SinceSchema(WireSchema):
+    """From when on."""
+
+    since = fields.AwareDateTime(required=True, default_timezone=UTC)
+
+
+class TestSchema(WireSchema):
+    """Where to send the sample."""
+
+    url = fields.Str(required=True, metadata={"format": "uri"})
+
+
+class TestedSchema(WireSchema):
+    """What came of the sample; `attempt` is null while it has not ended."""
+
+    id = fields.Str()
+    status = fields.Str()
+    attempt = fields.Nested(AttemptSchema, allow_none=True)
+
+
 class SecretSchema(WireSchema):
-    """The signing secret (Standard Webhooks)."""
+    """The signing secrets (Standard Webhooks)."""
 
     secret = fields.Str(metadata={"example": "whsec_..."})
-    previous_secret = fields.Str(allow_none=True)
+    previous_secret = fields.Str(allow_none=True, metadata={"description": "signs beside the new one"})
     previous_expires_at = fields.DateTime(allow_none=True)
+
+
+@blueprint.route("/deliveries")
+class Deliveries(MethodView):
+    @blueprint.arguments(DeliveryQuerySchema, location="query")
+    @blueprint.response(200, DeliveryListSchema)
+    def get(self, query: dict[str, Any]) -> Response:
+        """List your deliveries, newest first"""
+        page = actions.list_deliveries(
+            services(),
+            account().account_id,
+            request_id=query.get("request_id"),
+            status=query.get("status"),
+            cursor=query.get("cursor"),
+            limit=query["limit"],
+        )
+        lines = [_delivery(delivery) for delivery in page.items]
+        return json_response({"deliveries": lines, "nextCursor": page.next_cursor})
+
+
+@blueprint.route("/deliveries/<delivery_id>")
+class OneDelivery(MethodView):
+    @blueprint.response(200, DeliveryWithLogSchema)
+    def get(self, delivery_id: str) -> Response:
+        """Show a delivery with every attempt"""
+        delivery = actions.find_delivery(services(), account().account_id, delivery_id)
+        log = [_attempt(attempt) for attempt in services().deliveries.attempts(delivery_id)]
+        return json_response({**_delivery(delivery), "log": log})
+
+
+@blueprint.route("/deliveries/<delivery_id>/replay")
+class Replay(MethodView):
+    @blueprint.response(202, ReplayOneSchema)
+    def post(self, delivery_id: str) -> Response:
+        """Send a delivery again, with the same webhook-id"""
+        count_call()
+        before = actions.replay(services(), account().account_id, delivery_id)
+        return json_response({"id": delivery_id, "status": PENDING, "previousStatus": before}, 202)
+
+
+@blueprint.route("/replay")
+class ReplayFailed(MethodView):
+    @blueprint.arguments(SinceSchema)
+    @blueprint.response(202, ReplayedSchema)
+    def post(self, body: dict[str, Any]) -> Response:
+        """Send again what failed for good since a time, up to 1,000 deliveries"""
+        count_call()
+        since: datetime = body["since"]
+        replayed, more = actions.replay_failed(
+            services(), account().account_id, int(since.timestamp() * 1000)
+        )
+        return json_response({"replayed": replayed, "more": more}, 202)
+
+
+@blueprint.route("/test")
+class Test(MethodView):
+    @blueprint.arguments(TestSchema)
+    @blueprint.response(200, TestedSchema)
+    def post(self, body: dict[str, Any]) -> Response:
+        """Send a signed sample to a URL and show what came of it"""
+        count_call()
+        delivery, attempt = actions.send_test(services(), account().account_id, body["url"])
+        shown = _attempt(attempt) if attempt else None
+        return json_response({"id": delivery.delivery_id, "status": delivery.status, "attempt": shown})
 
 
 @blueprint.route("/secret")
@@ -28,5 +178,45 @@ class Secret(MethodView):
     @blueprint.response(200, SecretSchema)
     def get(self) -> Response:
         """Show the secret your webhooks are signed with"""
-        secret = services().accounts.webhook_secret(account().account_id)
-        return json_response({"secret": secret, "previousSecret": None, "previousExpiresAt": None})
+        return json_response(_secrets(services().accounts.webhook_secrets(account().account_id)))
+
+
+@blueprint.route("/secret/rotate")
+class RotateSecret(MethodView):
+    @blueprint.response(200, SecretSchema)
+    def post(self) -> Response:
+        """Make a new secret; for 24 hours webhooks carry signatures of both"""
+        return json_response(_secrets(services().accounts.rotate_webhook_secret(account().account_id)))
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    pending = delivery.status == PENDING
+    return {
+        "id": delivery.delivery_id,
+        "requestId": delivery.request_id or None,
+        "url": delivery.url,
+        "status": delivery.status,
+        "attempts": delivery.attempts,
+        "createdAt": timestamp(delivery.created_at),
+        "nextAttemptAt": timestamp(delivery.next_at) if pending else None,
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "at": timestamp(attempt.at * 1000),
+        "timestamp": attempt.at,
+        "duration": round(attempt.duration, 3),
+        "status": attempt.status or None,
+        "error": attempt.error or None,
+        "snippet": attempt.snippet,
+    }
+
+
+def _secrets(secrets: WebhookSecrets) -> dict[str, Any]:
+    expires_at = secrets.previous_expires_at
+    return {
+        "secret": secrets.current,
+        "previousSecret": secrets.previous,
+        "previousExpiresAt": timestamp(expires_at) if expires_at else None,
+    }

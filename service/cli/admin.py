@@ -124,9 +124,7 @@ def instagram() -> None:
 @click.option("--settings", type=click.File(), help="A settings file instagrapi dumped.")
 @click.option("--sessionid", help="The sessionid cookie of a logged-in browser.")
 @click.option("--proxy", help="http(s):// or socks5:// URL this session always uses.")
-def add_session(
-    name: str, settings: IO[str] | None, sessionid: str | None, proxy: str | None
-) -> None:
+def add_session(name: str, settings: IO[str] | None, sessionid: str | None, proxy: str | None) -> None:
     """Import a session, or replace the one of this name. It is stored encrypted."""
     if (settings is None) == (sessionid is None):
         raise click.UsageError("Give either --settings or --sessionid.")

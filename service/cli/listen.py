@@ -46,7 +46,7 @@ class _Secret:
         if self._secret is None:
             services = open_services()
             account = services.accounts.by_email(self._email)
-            self._secret = services.accounts.webhook_secret(account.account_id) if account else None
+            self._secret = services.accounts.webhook_secrets(account.account_id).current if account else None
         return self._secret
 
 

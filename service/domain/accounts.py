@@ -42,6 +42,23 @@ class Account:
 
 
 @dataclass(frozen=True)
+class WebhookSecrets:
+    """The signing secrets of an account, ``whsec_<base64>``.
+
+    After a rotation the ``previous`` one signs beside the new until ``previous_expires_at`` (Unix ms).
+    """
+
+    current: str
+    previous: str | None = None
+    previous_expires_at: int = 0
+
+    @property
+    def active(self) -> list[str]:
+        """All secrets to sign with, the current one first."""
+        return [self.current] if self.previous is None else [self.current, self.previous]
+
+
+@dataclass(frozen=True)
 class ApiKey:
     """An API key without its secret. ``prefix`` is what a person recognises it by."""
 

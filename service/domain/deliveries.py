@@ -4,11 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 PENDING = "pending"
 DELIVERED = "delivered"
-EXHAUSTED = "exhausted"
-REFUSED = "refused"  # the receiver answered 410 Gone
+EXHAUSTED = "exhausted"  # every attempt failed; it can be replayed
+GONE = "gone"  # the receiver answered 410
+BLOCKED = "blocked"  # it leads where this service does not go
+
+STATES = (PENDING, DELIVERED, EXHAUSTED, GONE, BLOCKED)
+FAILED_STATES = frozenset({EXHAUSTED, GONE, BLOCKED})
+
+# What happened instead of an answer.
+BLOCKED_ADDRESS = "blocked"
+DNS_NOT_FOUND = "dns_not_found"
+DNS_UNAVAILABLE = "dns_unavailable"
+CONNECT_TIMEOUT = "connect_timeout"
+CONNECTION_FAILED = "connection_failed"
+TLS_ERROR = "tls_error"
+TIMEOUT = "timeout"
+BAD_ANSWER = "bad_answer"
+RESULT_EXPIRED = "result_expired"
+
+# Not the receiver's doing: these use up no attempt.
+OWN_TROUBLE = frozenset({DNS_UNAVAILABLE})
+OWN_TROUBLE_WAIT = 30
+# The receiver's machine is in trouble or asks for less, not just this one hook.
+HOST_TROUBLE_STATUS = frozenset({429, 502, 503, 504})
+HOST_TROUBLE_ERRORS = frozenset({CONNECT_TIMEOUT, TIMEOUT})
+
+# Held back by `Hosts`: how many attempts at a time, and when a host gets a rest.
+HOST_SLOW_SECONDS = 60
+INSTANT_RETRY_WITHIN = 1.0
 
 # The schedule Standard Webhooks recommends: at once, then the waits below, about 76 hours in all.
 # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
@@ -38,24 +66,58 @@ class Attempt:
     status: int = 0
     error: str = ""
     snippet: str = ""
+    retry_after: float | None = None
 
     @property
     def succeeded(self) -> bool:
         return 200 <= self.status < 300
 
+    @property
+    def host_failed(self) -> bool:
+        """Whether it speaks against the whole host.
+
+        A 404 or 401 is about one hook; many customers share a host such as a no-code tool's.
+        """
+        broken = bool(self.error) and not self.is_own_trouble
+        return broken or self.status >= 500 or self.status == 429
+
+    @property
+    def is_own_trouble(self) -> bool:
+        """Whether it failed on our side, the receiver having no part in it."""
+        return self.error in OWN_TROUBLE
+
+    @property
+    def host_in_trouble(self) -> bool:
+        """Whether the host should get fewer attempts for a while."""
+        return self.status in HOST_TROUBLE_STATUS or self.error in HOST_TROUBLE_ERRORS
+
+    @property
+    def worth_an_instant_retry(self) -> bool:
+        """Whether the connection broke so soon that a stale or restarting one is likely."""
+        return self.error == CONNECTION_FAILED and self.duration < INSTANT_RETRY_WITHIN
+
 
 @dataclass(frozen=True)
 class Delivery:
-    """A webhook that is owed. Times are Unix milliseconds."""
+    """A webhook that is owed. Times are Unix milliseconds.
+
+    ``attempts`` counts all that were made, ``tries`` those since it was scheduled or replayed;
+    ``leased`` tells that an attempt is under way.
+    """
 
     delivery_id: str
     account_id: str
     request_id: str
     url: str
+    host: str
     status: str
     attempts: int
+    tries: int
     created_at: int
+    started_at: int
     next_at: int = 0
+    leased: bool = False
+    repeats: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,33 +126,67 @@ class DeliveryClaim:
 
     delivery: Delivery
     fence: int
-    body: bytes = field(repr=False)
+    body: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What follows an attempt: the new state, and the wait in seconds while it stays pending."""
+    """What follows an attempt: the new state, the wait in seconds while it stays pending, and
+    whether the attempt counts against the schedule."""
 
     status: str
     wait: float = 0.0
+    counts: bool = True
 
 
-def plan(attempt: Attempt, attempts_made: int, schedule: Sequence[int], chance: float) -> Plan:
-    """Decide what follows the ``attempts_made``-th attempt (1 = the first).
+def plan(attempt: Attempt, tries: int, schedule: Sequence[int], chance: float, *, age: float = 0.0) -> Plan:
+    """Decide what follows an attempt, the ``tries``-th of the schedule (1 = the first).
 
     ``chance`` in [0, 1) spreads the wait by +-20 %, so that receivers that failed together are not
-    tried together again.
+    tried together again. ``age`` is how long the delivery has been tried, seconds: trouble of our
+    own uses up no attempt, but it ends with the schedule's time.
     """
     if attempt.succeeded:
         return Plan(DELIVERED)
     if attempt.status == 410:
-        return Plan(REFUSED)
-    if attempts_made > len(schedule):
+        return Plan(GONE)
+    if attempt.error == BLOCKED_ADDRESS:
+        return Plan(BLOCKED)
+    if attempt.is_own_trouble and age < longest(schedule):
+        return Plan(PENDING, spread(OWN_TROUBLE_WAIT, chance), counts=False)
+    if tries > len(schedule) or attempt.error == RESULT_EXPIRED:
         return Plan(EXHAUSTED)
-    wait = schedule[attempts_made - 1]
-    return Plan(PENDING, wait * (1 - JITTER + 2 * JITTER * chance))
+    base = schedule[tries - 1]
+    wait = spread(base, chance)
+    if attempt.retry_after is not None:
+        wait = min(max(wait, attempt.retry_after), 2.0 * base)
+    return Plan(PENDING, wait)
+
+
+def spread(seconds: float, chance: float) -> float:
+    """Return ``seconds`` changed by up to 20 % either way; ``chance`` in [0, 1) picks where."""
+    return seconds * (1 - JITTER + 2 * JITTER * chance)
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Read a Retry-After header (RFC 9110, 10.2.3): seconds, or an HTTP date. None when unreadable."""
+    if not value:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max((moment - now).total_seconds(), 0.0)
 
 
 def longest(schedule: Sequence[int]) -> float:
-    """Return the seconds from the first to the last attempt when every wait runs long."""
-    return sum(schedule) * (1 + JITTER)
+    """Return the seconds from the first to the last attempt when every wait runs long.
+
+    A receiver's Retry-After may double a wait.
+    """
+    return sum(schedule) * 2.0

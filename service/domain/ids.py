@@ -46,6 +46,11 @@ def delivery_of(request_id: str) -> str:
     return DELIVERY + request_id.removeprefix(REQUEST)
 
 
+def request_of(delivery_id: str) -> str:
+    """Return the id of the request a delivery tells of; the inverse of `delivery_of`."""
+    return REQUEST + delivery_id.removeprefix(DELIVERY)
+
+
 def shard_of(identifier: str, kind: str) -> int | None:
     """Return the shard an id names, or None when it is no id of ``kind``."""
     match = _SHAPE.match(identifier)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from service.domain.accounts import Limit
+from service.domain.addresses import AddressPolicy
 from service.domain.credits import PriceList, price_list
 from service.domain.deliveries import DEFAULT_SCHEDULE
-from service.domain.webhooks import AllowList
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,16 @@ class Policy:
 
     prices: PriceList = field(default_factory=lambda: price_list({}))
     rate_limits: tuple[Limit, ...] = (Limit(60, 60), Limit(1_000, 3_600), Limit(10_000, 86_400))
-    webhook_allow: AllowList = field(default_factory=AllowList)
+    webhook_addresses: AddressPolicy = field(default_factory=AddressPolicy)
     webhook_schedule: tuple[int, ...] = DEFAULT_SCHEDULE
     webhook_connect_timeout: float = 3.0
     webhook_timeout: float = 15.0
+    webhook_host_concurrency: int = 10
+    webhook_ca_file: str | None = None
     sync_deadline: float = 25.0
     sync_deadline_max: float = 60.0
     poll_wait_max: float = 60.0
-    result_ttl: int = 7 * 86_400
+    result_ttl: int = 8 * 86_400
     lease: int = 90
     max_attempts: int = 5
     fetch_tries: int = 3

@@ -11,13 +11,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.domain.accounts import Account, ApiKey, LimitState
+from service.domain.accounts import Account, ApiKey, LimitState, WebhookSecrets
 from service.domain.credits import Balance, LedgerEntry
-from service.domain.deliveries import Attempt, DeliveryClaim, Plan
+from service.domain.deliveries import Attempt, Delivery, DeliveryClaim, Plan
 from service.domain.errors import SessionVerdict
 from service.domain.instagram import Leased, Missing, SessionRecord, Unavailable
 from service.domain.policy import Policy
-from service.domain.requests import Claim, Ending, Page, RequestRecord, Submission
+from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
 
 
 class Waiter(Protocol):
@@ -55,12 +55,12 @@ class RequestStore(Protocol):
         """Prolong the lease. Raises LeaseLost."""
         ...
 
-    def finish(self, claim: Claim, ending: Ending) -> str | None:
-        """End a claimed request; return the id of the delivery it owes. Raises LeaseLost."""
+    def finish(self, claim: Claim, ending: Ending) -> Owed | None:
+        """End a claimed request; return the delivery it owes. Raises LeaseLost."""
         ...
 
-    def cancel(self, request: RequestRecord, ending: Ending) -> str | None:
-        """End a queued request; return the id of the delivery it owes. Raises Conflict."""
+    def cancel(self, request: RequestRecord, ending: Ending) -> Owed | None:
+        """End a queued request; return the delivery it owes. Raises Conflict."""
         ...
 
     def trim(self, account_id: str) -> int:
@@ -106,9 +106,8 @@ class AccountStore(Protocol):
         """Record that the key was used now (kept to the minute)."""
         ...
 
-    def webhook_secret(self, account_id: str) -> str:
-        """Return the account's signing secret, ``whsec_<base64>``."""
-        ...
+    def webhook_secrets(self, account_id: str) -> WebhookSecrets: ...
+    def rotate_webhook_secret(self, account_id: str) -> WebhookSecrets: ...
 
 
 class LimitStore(Protocol):
@@ -126,19 +125,75 @@ class LimitStore(Protocol):
 
 
 class DeliveryStore(Protocol):
-    """Webhooks that are owed."""
+    """Webhooks that are owed. A host is ``name:port``."""
 
-    def claim(self, delivery_id: str) -> DeliveryClaim | None:
+    def claim(self, delivery_id: str, host: str) -> DeliveryClaim | None:
         """Take a due delivery for one attempt; None when it is not due, done, or held."""
         ...
 
-    def record(self, claim: DeliveryClaim, attempt: Attempt, plan: Plan) -> None:
-        """Store an attempt and what follows it. Raises LeaseLost."""
+    def defer(self, claim: DeliveryClaim, seconds: float) -> None:
+        """Give a claimed delivery back without an attempt."""
         ...
 
-    def due(self, limit: int) -> list[str]:
-        """Return ids of deliveries whose time has come, and postpone their next look."""
+    def record(self, claim: DeliveryClaim, attempt: Attempt, plan: Plan) -> str | None:
+        """Store an attempt and what follows it; return the id of another one due at the same host.
+
+        Raises LeaseLost.
+        """
         ...
+
+    def due_hosts(self) -> list[tuple[int, str]]:
+        """Return (shard, host) wherever a delivery may be due, and postpone the next look."""
+        ...
+
+    def due_of_host(self, shard: int, host: str, limit: int, wait: float) -> list[str]:
+        """Hand out up to ``limit`` due deliveries; look again in ``wait`` seconds at the earliest."""
+        ...
+
+    def get(self, delivery_id: str) -> Delivery | None: ...
+    def attempts(self, delivery_id: str) -> list[Attempt]: ...
+    def page(
+        self,
+        account_id: str,
+        *,
+        statuses: frozenset[str] | None,
+        since_ms: int,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[Delivery]: ...
+    def backlog(self) -> tuple[int, int]:
+        """Return how many deliveries are due and waiting, and for how long the oldest is (ms)."""
+        ...
+
+    def replay(self, delivery: Delivery) -> str:
+        """Make it due now; return the status it had, or "running" or "expired" and change nothing."""
+        ...
+
+    def create_single(self, account_id: str, delivery_id: str, url: str, host: str, body: bytes) -> None:
+        """Store a delivery that tells of no request and is tried once."""
+        ...
+
+    def trim(self, account_id: str) -> int:
+        """Drop ids past their lifetime from the account's list; return how many."""
+        ...
+
+
+class HostStore(Protocol):
+    """Receiving hosts: places for attempts in flight, and a circuit."""
+
+    def enter(self, host: str, delivery_id: str) -> float:
+        """Take a place; return 0, or the seconds to wait when there is none."""
+        ...
+
+    def leave(self, host: str, delivery_id: str, attempt: Attempt | None) -> None:
+        """Give the place back with what came of the attempt (None: nothing to learn from)."""
+        ...
+
+    def room(self, host: str) -> tuple[int, float]:
+        """Return (free places, seconds to wait when there are none)."""
+        ...
+
+    def open_circuits(self) -> list[str]: ...
 
 
 class SessionStore(Protocol):
@@ -184,7 +239,7 @@ class StatsStore(Protocol):
 class Queue(Protocol):
     """Hints to the workers. The store is the truth; a hint may get lost or come twice."""
 
-    def enqueue(self, task: str, identifier: str, queue: str) -> bool:
+    def enqueue(self, task: str, queue: str, *args: str) -> bool:
         """Publish a task; False (never an error) when the broker did not take it."""
         ...
 
@@ -230,6 +285,7 @@ class Services:
     accounts: AccountStore
     limits: LimitStore
     deliveries: DeliveryStore
+    hosts: HostStore
     sessions: SessionStore
     instagram_ids: InstagramIdStore
     stats: StatsStore

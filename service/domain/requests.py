@@ -38,7 +38,6 @@ SCRAPE = "scrape"
 DELIVER = "deliver"
 
 USERNAME_MAX = 30
-WEBHOOK_URL_MAX = 2048
 
 _USERNAME = re.compile(r"^[A-Za-z0-9._]{1,30}$")
 _PROFILE_HOSTS = frozenset({"instagram.com", "www.instagram.com", "m.instagram.com"})
@@ -148,6 +147,14 @@ class Ending:
     code: str = ""
     item_count: int = 0
     retry_after: int = 0
+
+
+@dataclass(frozen=True)
+class Owed:
+    """A webhook that is owed, and the host (``name:port``) it goes to."""
+
+    delivery_id: str
+    host: str
 
 
 @dataclass(frozen=True)

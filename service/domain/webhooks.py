@@ -1,86 +1,83 @@
-"""Where a webhook may go, as far as the URL itself tells."""
+"""Webhook URLs: what makes one acceptable, as far as the URL itself tells."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from service.domain.errors import ConfigurationError, ValidationFailed, WebhookForbidden
-from service.domain.requests import WEBHOOK_URL_MAX
+from service.domain.addresses import Address, AddressPolicy, port_is_allowed
+from service.domain.errors import ValidationFailed, WebhookForbidden
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+URL_MAX = 2048
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
-class AllowList:
-    """Private receivers the operator allows: exact host names, and networks for literal addresses."""
+class Target:
+    """Where a URL leads: the host in lower case without a trailing dot, and the port."""
 
-    hosts: frozenset[str] = frozenset()
-    networks: tuple[Network, ...] = ()
+    host: str
+    port: int
 
-    def allows(self, host: str) -> bool:
-        if host in self.hosts:
-            return True
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            return False
-        return any(address in network for network in self.networks)
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
-def parse_allow_list(entries: Sequence[str]) -> AllowList:
-    """Read ``WEBHOOK_ALLOW``: host names, addresses and CIDRs. Raises ConfigurationError."""
-    hosts, networks = set(), []
-    for entry in (raw.strip().lower() for raw in entries):
-        try:
-            networks.append(ipaddress.ip_network(entry, strict=False))
-        except ValueError:
-            if "/" in entry or not entry:
-                raise ConfigurationError(f"WEBHOOK_ALLOW: {entry!r} is no host, address or CIDR") from None
-            hosts.add(entry)
-    return AllowList(frozenset(hosts), tuple(networks))
-
-
-def check_url(url: str, allowed: AllowList) -> str:
-    """Return ``url`` when a webhook may be sent to it.
-
-    Raises ValidationFailed for what is no plain http(s) URL, WebhookForbidden for one that names an
-    inner address and is not on the operator's list.
-    """
-    host = _host_of(url)
-    if not allowed.allows(host) and _is_inner(host):
-        raise WebhookForbidden(
-            f"The webhookUrl names the inner address {host}, which this service does not reach."
-        )
-    return url
-
-
-def _host_of(url: str) -> str:
-    if len(url) > WEBHOOK_URL_MAX:
-        raise _bad_url(f"A webhookUrl has at most {WEBHOOK_URL_MAX} characters.")
+def target_of(url: str) -> Target:
+    """Return where ``url`` leads. Raises ValidationFailed for what is no plain http(s) URL."""
+    if len(url) > URL_MAX:
+        raise _bad_url(f"A webhookUrl has at most {URL_MAX} characters.")
     if any(ord(letter) <= 32 or ord(letter) == 127 for letter in url) or "\\" in url:
         raise _bad_url("A webhookUrl holds no spaces, control characters or backslashes.")
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         raise _bad_url("This is no valid URL.") from None
-    if parts.scheme.lower() not in {"http", "https"} or not host:
+    scheme = parts.scheme.lower()
+    if scheme not in _DEFAULT_PORTS or not host:
         raise _bad_url("Give an absolute http:// or https:// URL.")
     if "@" in parts.netloc:
         raise _bad_url("A webhookUrl carries no user name or password.")
-    return host.lower().rstrip(".")
+    return Target(host.lower().rstrip("."), port if port is not None else _DEFAULT_PORTS[scheme])
 
 
-def _is_inner(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
+def check_url(url: str, policy: AddressPolicy) -> Target:
+    """Return where ``url`` leads when a webhook may be sent there, as far as the URL tells.
+
+    A name is looked up only when connecting, where every address it resolves to is checked. Raises
+    ValidationFailed for what is no plain http(s) URL, WebhookForbidden for an inner address or port.
+    """
+    target = target_of(url)
+    if not port_is_allowed(target.port):
+        raise WebhookForbidden(f"Webhooks go to ports 80, 443 and 1024 upward, and not to {target.port}.")
+    address = literal_address(target.host)
+    inner = policy.why_forbidden(target.host, address) if address else _inner_name(target.host, policy)
+    if inner:
+        raise WebhookForbidden(f"The webhookUrl names an address this service does not reach ({inner}).")
+    return target
+
+
+def literal_address(host: str) -> Address | None:
+    """Return the address that ``host`` spells, also in the odd spellings that resolvers take.
+
+    ``127.1``, ``0x7f.1``, ``2130706433`` and ``017700000001`` are all 127.0.0.1 to inet_aton(3).
+    """
     try:
-        return not ipaddress.ip_address(host).is_global
+        return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return False
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
+
+
+def _inner_name(host: str, policy: AddressPolicy) -> str | None:
+    named_inner = host == "localhost" or host.endswith((".localhost", ".internal", ".local"))
+    return "inner name" if named_inner and host not in policy.hosts else None
 
 
 def _bad_url(sentence: str) -> ValidationFailed:

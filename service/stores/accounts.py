@@ -9,12 +9,13 @@ import time
 from cryptography.fernet import Fernet
 
 from service.domain import ids
-from service.domain.accounts import Account, ApiKey
+from service.domain.accounts import Account, ApiKey, WebhookSecrets
 from service.domain.errors import Conflict
 from service.stores import keys
 from service.stores.connection import Client, store_adapter
 
 WEBHOOK_SECRET_BYTES = 32  # Standard Webhooks asks for 24 to 64
+PREVIOUS_SECRET_MS = 24 * 3_600 * 1_000
 LAST_USE_GRAIN_MS = 60_000
 
 
@@ -32,7 +33,6 @@ class Accounts:
         account = Account(
             ids.new_id(ids.ACCOUNT, secrets.randbelow(self._shards), now), email, password_hash, now
         )
-        secret = "whsec_" + base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()
         self._redis.hset(
             keys.account(account.account_id),
             mapping={
@@ -41,7 +41,7 @@ class Accounts:
                 "created_at": now,
                 "disabled": 0,
                 "token_version": account.token_version,
-                "webhook_secret": self._fernet.encrypt(secret.encode()).decode(),
+                "webhook_secret": self._seal(_new_webhook_secret()),
             },
         )
         # The address is claimed last: a crash before leaves an account nobody can name, not a
@@ -118,9 +118,37 @@ class Accounts:
         if now - key.last_used_at >= LAST_USE_GRAIN_MS:
             self._redis.hset(keys.api_key(key.key_id), "last_used_at", now)
 
-    def webhook_secret(self, account_id: str) -> str:
-        token = self._redis.hget(keys.account(account_id), "webhook_secret") or ""
+    def webhook_secrets(self, account_id: str) -> WebhookSecrets:
+        current, previous, expires_at = self._redis.hmget(
+            keys.account(account_id), "webhook_secret", "previous_secret", "previous_expires_at"
+        )
+        if previous is None or int(expires_at) <= _now_ms():
+            return WebhookSecrets(self._open(current))
+        return WebhookSecrets(self._open(current), self._open(previous), int(expires_at))
+
+    def rotate_webhook_secret(self, account_id: str) -> WebhookSecrets:
+        current = self._redis.hget(keys.account(account_id), "webhook_secret")
+        expires_at = _now_ms() + PREVIOUS_SECRET_MS
+        fresh = _new_webhook_secret()
+        self._redis.hset(
+            keys.account(account_id),
+            mapping={
+                "webhook_secret": self._seal(fresh),
+                "previous_secret": current,
+                "previous_expires_at": expires_at,
+            },
+        )
+        return WebhookSecrets(fresh, self._open(current), expires_at)
+
+    def _seal(self, secret: str) -> str:
+        return self._fernet.encrypt(secret.encode()).decode()
+
+    def _open(self, token: str) -> str:
         return self._fernet.decrypt(token.encode()).decode()
+
+
+def _new_webhook_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()
 
 
 def _api_key(key_id: str, fields: dict[str, str]) -> ApiKey | None:

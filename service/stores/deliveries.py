@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from dataclasses import asdict
 
 from redis.client import NEVER_DECODE
 
 from service.domain import ids
-from service.domain.deliveries import Attempt, Delivery, DeliveryClaim, Plan
+from service.domain.deliveries import PENDING, Attempt, Delivery, DeliveryClaim, Plan
 from service.domain.errors import LeaseLost
 from service.domain.policy import Policy
+from service.domain.requests import Page
 from service.stores import keys, scripts
 from service.stores.connection import Client, store_adapter
 
 # An attempt ends within the webhook timeout; the rest is for a slow machine to write it down.
 LEASE_MARGIN = 15
+SCAN_CHUNK = 200
+SCAN_MOST = 2_000
+HOSTS_AT_ONCE = 100  # per shard and look
+HOST_LOOK_MS = 500
 
 
 @store_adapter
@@ -27,65 +33,182 @@ class Deliveries:
         self._redis = redis
         self._policy = policy
         self._shards = shards
+        self._grace_ms = policy.pickup_grace * 1000
         self._claim = scripts.load(redis, "delivery_claim")
+        self._defer = scripts.load(redis, "delivery_defer")
         self._record = scripts.load(redis, "delivery_record")
+        self._replay = scripts.load(redis, "delivery_replay")
         self._take_due = scripts.load(redis, "take_due")
+        self._due_of_host = scripts.load(redis, "due_of_host")
 
-    def claim(self, delivery_id: str) -> DeliveryClaim | None:
+    def claim(self, delivery_id: str, host: str) -> DeliveryClaim | None:
         lease = int((self._policy.webhook_timeout + LEASE_MARGIN) * 1000)
         answer = self._claim(
-            keys=[keys.delivery(delivery_id), keys.due(ids.shard_in(delivery_id))],
+            keys=[keys.delivery(delivery_id), keys.due(ids.shard_in(delivery_id), host)],
             args=[delivery_id, lease],
         )
         if not answer:
             return None
         fence, fields = answer
-        delivery = _delivery(delivery_id, scripts.pairs(fields))
-        return DeliveryClaim(delivery, int(fence), self._body(delivery.request_id))
+        return DeliveryClaim(
+            _delivery(delivery_id, scripts.pairs(fields)), int(fence), self._body(delivery_id)
+        )
 
-    def _body(self, request_id: str) -> bytes:
+    def _body(self, delivery_id: str) -> bytes | None:
         options = {NEVER_DECODE: True}
-        packed = self._redis.execute_command("GET", keys.result(request_id), **options)
-        return b"" if packed is None else gzip.decompress(packed)
+        packed = self._redis.execute_command("GET", _body_key(delivery_id), **options)
+        return None if packed is None else gzip.decompress(packed)
 
-    def record(self, claim: DeliveryClaim, attempt: Attempt, plan: Plan) -> None:
-        delivery_id = claim.delivery.delivery_id
-        shard = ids.shard_in(delivery_id)
-        recorded = self._record(
+    def defer(self, claim: DeliveryClaim, seconds: float) -> None:
+        delivery = claim.delivery
+        shard = ids.shard_in(delivery.delivery_id)
+        self._defer(
+            keys=[keys.delivery(delivery.delivery_id), keys.due_hosts(shard), keys.due(shard, delivery.host)],
+            args=[delivery.delivery_id, claim.fence, delivery.host, int(seconds * 1000)],
+        )
+
+    def record(self, claim: DeliveryClaim, attempt: Attempt, plan: Plan) -> str | None:
+        delivery = claim.delivery
+        shard = ids.shard_in(delivery.delivery_id)
+        answer, waiting = self._record(
             keys=[
-                keys.delivery(delivery_id),
-                keys.due(shard),
-                keys.delivery_log(delivery_id),
+                keys.delivery(delivery.delivery_id),
+                keys.delivery_log(delivery.delivery_id),
+                keys.due_hosts(shard),
+                keys.due(shard, delivery.host),
                 keys.stats(shard),
             ],
             args=[
-                delivery_id,
+                delivery.delivery_id,
                 claim.fence,
                 plan.status,
                 int(plan.wait * 1000),
                 json.dumps(asdict(attempt), separators=(",", ":")),
                 self._policy.result_ttl,
-                attempt.duration,
+                round(attempt.duration, 6),
+                int(plan.counts),
+                delivery.host,
+                keys.done(delivery.delivery_id),
+                self._grace_ms,
             ],
         )
-        if not recorded:
-            raise LeaseLost(f"Another deliverer holds {delivery_id}, or it has ended.")
+        if answer == "lost":
+            raise LeaseLost(f"Another deliverer holds {delivery.delivery_id}, or it has ended.")
+        return waiting or None
 
-    def due(self, limit: int) -> list[str]:
-        found: list[str] = []
+    def due_hosts(self) -> list[tuple[int, str]]:
+        found = []
         for shard in range(self._shards):
-            wait = self._policy.pickup_grace * 1000
-            found += self._take_due(keys=[keys.due(shard)], args=[limit, wait])
+            hosts = self._take_due(keys=[keys.due_hosts(shard)], args=[HOSTS_AT_ONCE, HOST_LOOK_MS])
+            found += [(shard, str(host)) for host in hosts]
         return found
+
+    def due_of_host(self, shard: int, host: str, limit: int, wait: float) -> list[str]:
+        found = self._due_of_host(
+            keys=[keys.due_hosts(shard), keys.due(shard, host)],
+            args=[host, limit, self._grace_ms, int(wait * 1000)],
+        )
+        return [str(delivery_id) for delivery_id in found]
 
     def get(self, delivery_id: str) -> Delivery | None:
         fields = self._redis.hgetall(keys.delivery(delivery_id))
-        return _delivery(delivery_id, fields) if fields else None
+        return _delivery(delivery_id, fields) if "status" in fields else None
 
     def attempts(self, delivery_id: str) -> list[Attempt]:
+        rows = self._redis.lrange(keys.delivery_log(delivery_id), 0, -1)
+        return [Attempt(**json.loads(row)) for row in rows]
+
+    def page(
+        self,
+        account_id: str,
+        *,
+        statuses: frozenset[str] | None,
+        since_ms: int,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[Delivery]:
+        """Filters are applied while reading; a page may come short, its cursor goes on from there."""
+        found: list[Delivery] = []
+        floor = f"[{ids.floor_id(ids.DELIVERY, ids.shard_in(account_id), since_ms)}"
+        chunk = min(SCAN_CHUNK, max(limit, 20))
+        for _ in range(0, SCAN_MOST, chunk):
+            top = f"({cursor}" if cursor else "+"
+            names = self._redis.zrevrangebylex(
+                keys.account_deliveries(account_id), top, floor, start=0, num=chunk
+            )
+            for name, delivery in zip(names, self._many(names), strict=True):
+                cursor = name
+                if delivery and (statuses is None or delivery.status in statuses):
+                    found.append(delivery)
+                    if len(found) == limit:
+                        return Page(found, cursor)
+            if len(names) < chunk:
+                return Page(found, None)
+        return Page(found, cursor)
+
+    def _many(self, names: list[str]) -> list[Delivery | None]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(keys.delivery(name))
+            rows = pipe.execute()
         return [
-            Attempt(**json.loads(row)) for row in self._redis.lrange(keys.delivery_log(delivery_id), 0, -1)
+            _delivery(name, row) if "status" in row else None for name, row in zip(names, rows, strict=True)
         ]
+
+    def backlog(self) -> tuple[int, int]:
+        now = int(time.time() * 1000)
+        overdue, oldest = 0, now
+        for shard in range(self._shards):
+            hosts = self._redis.zrange(keys.due_hosts(shard), 0, -1)
+            with self._redis.pipeline(transaction=False) as pipe:
+                for host in hosts:
+                    pipe.zcount(keys.due(shard, host), "-inf", now)
+                    pipe.zrange(keys.due(shard, host), 0, 0, withscores=True)
+                answers = pipe.execute()
+            overdue += sum(answers[::2])
+            oldest = min([oldest, *(int(first[0][1]) for first in answers[1::2] if first)])
+        return overdue, now - oldest
+
+    def replay(self, delivery: Delivery) -> str:
+        shard = ids.shard_in(delivery.delivery_id)
+        return str(
+            self._replay(
+                keys=[
+                    keys.delivery(delivery.delivery_id),
+                    keys.delivery_log(delivery.delivery_id),
+                    keys.due_hosts(shard),
+                    keys.due(shard, delivery.host),
+                    _body_key(delivery.delivery_id),
+                ],
+                args=[delivery.delivery_id, delivery.host, self._policy.result_ttl, self._grace_ms],
+            )
+        )
+
+    def create_single(self, account_id: str, delivery_id: str, url: str, host: str, body: bytes) -> None:
+        now = int(time.time() * 1000)
+        shard = ids.shard_in(delivery_id)
+        fields = {"account": account_id, "request": "", "url": url, "host": host, "status": PENDING}
+        times = {"created_at": now, "started_at": now, "next_at": now}
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(
+                keys.delivery(delivery_id),
+                mapping={**fields, **times, "attempts": 0, "tries": 0, "single": 1},
+            )
+            pipe.set(_body_key(delivery_id), gzip.compress(body, 1, mtime=0), ex=self._policy.result_ttl)
+            pipe.zadd(keys.due(shard, host), {delivery_id: now + self._grace_ms})
+            pipe.zadd(keys.due_hosts(shard), {host: now + self._grace_ms}, lt=True)
+            pipe.zadd(keys.account_deliveries(account_id), {delivery_id: 0})
+            pipe.execute()
+
+    def trim(self, account_id: str) -> int:
+        oldest = int(time.time() - 2 * self._policy.result_ttl) * 1000
+        floor = ids.floor_id(ids.DELIVERY, ids.shard_in(account_id), oldest)
+        return int(self._redis.zremrangebylex(keys.account_deliveries(account_id), "-", f"({floor}"))
+
+
+def _body_key(delivery_id: str) -> str:
+    """The body of a request's delivery is the request's result; a single one has its own."""
+    return keys.result(ids.request_of(delivery_id))
 
 
 def _delivery(delivery_id: str, fields: dict[str, str]) -> Delivery:
@@ -94,8 +217,13 @@ def _delivery(delivery_id: str, fields: dict[str, str]) -> Delivery:
         account_id=fields["account"],
         request_id=fields["request"],
         url=fields["url"],
+        host=fields["host"],
         status=fields["status"],
         attempts=int(fields["attempts"]),
+        tries=int(fields["tries"]),
         created_at=int(fields["created_at"]),
+        started_at=int(fields["started_at"]),
         next_at=int(fields.get("next_at", 0)),
+        leased=int(fields.get("lease_until", 0)) > int(time.time() * 1000),
+        repeats="single" not in fields,
     )

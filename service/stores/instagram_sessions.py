@@ -104,8 +104,9 @@ class InstagramSessions:
     ) -> int | None:
         """Give a session back with what became of it, and its settings when they changed.
 
-        Returns the version now in force, None when the lease had run out and another worker took
-        the session; then nothing is changed.
+        Returns the version now in force. None says that what was held is not the session any more:
+        the lease had run out and another worker took it, or its secret was replaced, or it was
+        removed; then neither verdict nor settings are taken over.
         """
         outcome = verdict or SessionVerdict("")
         args: list[str | int] = [

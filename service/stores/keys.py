@@ -10,6 +10,7 @@ key                              type    lifetime                     holds
 ``{s07}:acct:<id>:credits``      hash    for good                     ``balance``, ``held``
 ``{s07}:acct:<id>:ledger``       stream  for good                     ledger entries, oldest first
 ``{s07}:acct:<id>:requests``     zset    entries: RESULT_TTL          request ids, all scored 0, so by age
+``{s07}:acct:<id>:deliveries``   zset    entries: RESULT_TTL          delivery ids, all scored 0, so by age
 ``{s07}:acct:<id>:keys``         set     for good                     ids of API keys
 ``{s07}:acct:<id>:rate:<secs>``  string  the window                   calls counted in this window
 ``{s07}:req:<id>``               hash    RESULT_TTL after the end     a request
@@ -17,7 +18,8 @@ key                              type    lifetime                     holds
 ``{s07}:msg:<id>``               hash    RESULT_TTL after the end     a delivery
 ``{s07}:msg:<id>:log``           list    RESULT_TTL                   its attempts, JSON, oldest first
 ``{s07}:open``                   zset    for good                     open request ids by next look (ms)
-``{s07}:due``                    zset    for good                     pending delivery ids by time (ms)
+``{s07}:due``                    zset    for good                     hosts owed something, by next look (ms)
+``{s07}:due:<host>``             zset    while pending                delivery ids of a host by next look (ms)
 ``{s07}:stats``                  hash    for good                     counters for /metrics
 ``{s07}:done:<request id>``      channel                              says that a request ended
 ``g:meta``                       hash    for good                     ``format``, ``shards``
@@ -26,6 +28,9 @@ key                              type    lifetime                     holds
 ``g:key:<id>``                   hash    until revoked                an API key
 ``g:worker:<name>``              string  15 s                         a living worker process
 ``g:login:<kind>:<who>``         string  the window                   tries to log in
+``g:circuits``                   zset    minutes                      hosts whose circuit is open
+``{h:<host>}:inflight``          zset    one lease                    delivery ids by end of lease (ms)
+``{h:<host>}:health``            hash    10 min                       attempts and failures by minute, circuit
 ``{ig}:...``                                                          Instagram sessions and ids, see
                                                                       `instagram_sessions`, `instagram_ids`
 ===============================  ======  ===========================  =====================================
@@ -38,6 +43,7 @@ from service.domain.ids import shard_in
 META = "g:meta"
 ACCOUNTS = "g:accounts"
 WORKERS = "g:workers"
+CIRCUITS = "g:circuits"
 
 
 def tag(shard: int) -> str:
@@ -62,6 +68,10 @@ def ledger(account_id: str) -> str:
 
 def account_requests(account_id: str) -> str:
     return f"{account(account_id)}:requests"
+
+
+def account_deliveries(account_id: str) -> str:
+    return f"{account(account_id)}:deliveries"
 
 
 def account_keys(account_id: str) -> str:
@@ -96,8 +106,20 @@ def open_requests(shard: int) -> str:
     return f"{tag(shard)}:open"
 
 
-def due(shard: int) -> str:
+def due_hosts(shard: int) -> str:
     return f"{tag(shard)}:due"
+
+
+def due(shard: int, host: str) -> str:
+    return f"{tag(shard)}:due:{host}"
+
+
+def host_inflight(host: str) -> str:
+    return f"{{h:{host}}}:inflight"
+
+
+def host_health(host: str) -> str:
+    return f"{{h:{host}}}:health"
 
 
 def stats(shard: int) -> str:

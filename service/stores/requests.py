@@ -13,7 +13,8 @@ from redis.client import NEVER_DECODE, PubSub
 from service.domain import ids
 from service.domain.errors import Conflict, InsufficientCredits, LeaseLost
 from service.domain.policy import Policy
-from service.domain.requests import Claim, Ending, Page, RequestRecord, Submission
+from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
+from service.domain.webhooks import target_of
 from service.stores import keys, scripts
 from service.stores.connection import Client, store_adapter, translate
 
@@ -159,21 +160,22 @@ class Requests:
         if not renewed:
             raise LeaseLost(f"Another worker holds {request_id}, or it has ended.")
 
-    def finish(self, claim: Claim, ending: Ending) -> str | None:
+    def finish(self, claim: Claim, ending: Ending) -> Owed | None:
         answer = self._end(claim.request, str(claim.fence), ending)
         if answer[0] == "lost":
             raise LeaseLost(f"Another worker holds {claim.request.request_id}, or it has ended.")
-        return answer[1] or None
+        return _owed(claim.request, answer[1])
 
-    def cancel(self, request: RequestRecord, ending: Ending) -> str | None:
+    def cancel(self, request: RequestRecord, ending: Ending) -> Owed | None:
         answer = self._end(request, "", ending)
         if answer[0] == "lost":
             raise Conflict("Only a queued request can be cancelled; this one is under way or has ended.")
-        return answer[1] or None
+        return _owed(request, answer[1])
 
     def _end(self, request: RequestRecord, fence: str, ending: Ending) -> list[Any]:
         shard = ids.shard_in(request.request_id)
         delivery_id = ids.delivery_of(request.request_id)
+        host = str(target_of(request.webhook_url)) if request.webhook_url else ""
         answer: list[Any] = self._finish(
             keys=[
                 keys.request(request.request_id),
@@ -181,9 +183,11 @@ class Requests:
                 keys.credits(request.account_id),
                 keys.ledger(request.account_id),
                 keys.open_requests(shard),
-                keys.due(shard),
-                keys.delivery(delivery_id),
                 keys.stats(shard),
+                keys.delivery(delivery_id),
+                keys.due_hosts(shard),
+                keys.due(shard, host),
+                keys.account_deliveries(request.account_id),
             ],
             args=[
                 request.request_id,
@@ -196,8 +200,11 @@ class Requests:
                 ending.retry_after,
                 gzip.compress(ending.envelope, COMPRESSION_LEVEL, mtime=0),
                 self._policy.result_ttl,
-                delivery_id,
                 keys.done(request.request_id),
+                delivery_id,
+                host,
+                self._policy.pickup_grace * 1000,
+                ids.delivery_of(self._index_floor(request.request_id, shard)),
             ],
         )
         return answer
@@ -218,6 +225,12 @@ class Requests:
         names = self._take_due(keys=[keys.open_requests(shard)], args=[limit, wait])
         records = [(name, self.get(name)) for name in names]
         return [record for _, record in records if record is not None and not record.is_final]
+
+
+def _owed(request: RequestRecord, delivery_id: str) -> Owed | None:
+    if not delivery_id or request.webhook_url is None:
+        return None
+    return Owed(delivery_id, str(target_of(request.webhook_url)))
 
 
 def _record(request_id: str, fields: dict[str, str]) -> RequestRecord | None:

@@ -38,18 +38,16 @@ class Stats:
         return [str(name) for name in alive]
 
     def counters(self) -> dict[str, float]:
-        """Return every counter summed over the shards, and the sizes of the open and due sets."""
+        """Return every counter summed over the shards, and how many requests are open."""
         total: dict[str, float] = defaultdict(float)
         with self._redis.pipeline(transaction=False) as pipe:
             for shard in range(self._shards):
                 pipe.hgetall(keys.stats(shard))
                 pipe.zcard(keys.open_requests(shard))
-                pipe.zcard(keys.due(shard))
             answers = pipe.execute()
-        for index in range(0, len(answers), 3):
-            fields, still_open, due = answers[index : index + 3]
+        for index in range(0, len(answers), 2):
+            fields, still_open = answers[index : index + 2]
             for name, value in fields.items():
                 total[name] += float(value)
             total["open"] += still_open
-            total["due"] += due
         return dict(total)

@@ -17,7 +17,7 @@ from instagrapi import Client
 
 from service.domain.errors import FetchError, Retry, SessionVerdict, UpstreamBlocked
 from service.domain.instagram import Leased, Unavailable
-from service.stores.instagram_sessions import InstagramSessions
+from service.domain.ports import SessionStore
 from workers.sources import transport
 from workers.sources.verdicts import DEFAULT_RESTS, RestTimes, escalate
 
@@ -86,7 +86,7 @@ class SessionPool:
 
     def __init__(
         self,
-        sessions: InstagramSessions,
+        sessions: SessionStore,
         factory: ClientFactory,
         *,
         wait_seconds: float = WAIT_SECONDS,
@@ -156,8 +156,8 @@ class SessionPool:
         # What Instagram takes away when it throws a session out is not worth keeping.
         changed = None if out else changed_settings(leased.settings, client)
         version = self._sessions.release(leased, verdict, changed)
-        if version is None or out or (version != leased.version and changed is None):
-            return  # lost, thrown out, or replaced meanwhile: the client goes
+        if version is None or out:
+            return  # lost, replaced or thrown out: the client goes
         client.last_response, client.last_json = None, {}  # a reel may be megabytes
         with self._lock:
             self._cache[leased.name] = (version, client)

@@ -13,7 +13,8 @@ from instagrapi import config
 from instagrapi import exceptions as ig
 
 from service.domain.errors import AccountPrivate, FetchError, UserNotFound
-from service.stores.instagram_ids import NOT_FOUND, InstagramIds
+from service.domain.instagram import NOT_FOUND
+from service.domain.ports import InstagramIdStore
 from workers.sources.accounts import SessionPool
 from workers.sources.contract import Reel
 from workers.sources.verdicts import RestTimes, drifted, translate
@@ -28,7 +29,7 @@ class InstagrapiSource:
 
     name = "instagrapi"
 
-    def __init__(self, pool: SessionPool, ids: InstagramIds) -> None:
+    def __init__(self, pool: SessionPool, ids: InstagramIdStore) -> None:
         self._pool = pool
         self._ids = ids
 
@@ -45,7 +46,7 @@ class InstagrapiSource:
 class _Fetch:
     """One fetch with one client."""
 
-    def __init__(self, client: Any, ids: InstagramIds, username: str, rests: RestTimes) -> None:
+    def __init__(self, client: Any, ids: InstagramIdStore, username: str, rests: RestTimes) -> None:
         self._client = client
         self._ids = ids
         self._username = username

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-
-import requests
+from datetime import UTC, datetime
 
 from service import __version__
-from service.domain.deliveries import Attempt
+from service.domain.deliveries import Attempt, parse_retry_after
 from service.domain.policy import Policy
-from service.egress import Egress, EgressError
+from service.egress import Answer, Egress, EgressError
 from workers.webhooks.signing import signature_headers
 
 USER_AGENT = f"Storyhook/{__version__}"
@@ -22,11 +21,28 @@ class Sender:
 
     def __init__(self, policy: Policy) -> None:
         self._egress = Egress(
-            connect_timeout=policy.webhook_connect_timeout, total_timeout=policy.webhook_timeout
+            policy.webhook_addresses,
+            connect_timeout=policy.webhook_connect_timeout,
+            total_timeout=policy.webhook_timeout,
+            ca_file=policy.webhook_ca_file,
         )
 
     def post(self, url: str, delivery_id: str, body: bytes, secrets: Sequence[str]) -> Attempt:
-        """Make one attempt. The bytes signed are the bytes sent."""
+        """Make one attempt. The bytes signed are the bytes sent.
+
+        A connection that breaks within a second is tried once more at once: most likely it was a
+        kept one that the receiver had closed.
+        """
+        attempt = self._post(url, delivery_id, body, secrets)
+        if attempt.worth_an_instant_retry:
+            return self._post(url, delivery_id, body, secrets)
+        return attempt
+
+    def nothing(self, error: str) -> Attempt:
+        """Return the attempt that could not be made."""
+        return Attempt(int(time.time()), 0.0, error=error)
+
+    def _post(self, url: str, delivery_id: str, body: bytes, secrets: Sequence[str]) -> Attempt:
         at = int(time.time())
         started = time.monotonic()
         headers = {
@@ -37,19 +53,23 @@ class Sender:
         try:
             answer = self._egress.post(url, body, headers)
         except EgressError as error:
-            return Attempt(at, time.monotonic() - started, error=error.code)
-        except requests.RequestException as error:
-            return Attempt(at, time.monotonic() - started, error=_word(error))
-        snippet = answer.body[:SNIPPET].decode("utf-8", "replace")
-        return Attempt(at, time.monotonic() - started, status=answer.status, snippet=snippet)
+            return Attempt(at, time.monotonic() - started, error=error.code, snippet=error.why)
+        return _told(at, time.monotonic() - started, answer)
 
 
-def _word(error: requests.RequestException) -> str:
-    """Return a stable word for what went wrong before an answer came."""
-    kinds: tuple[tuple[type[Exception], str], ...] = (
-        (requests.exceptions.SSLError, "tls_error"),
-        (requests.exceptions.ConnectTimeout, "connect_timeout"),
-        (requests.exceptions.Timeout, "timeout"),
-        (requests.exceptions.ConnectionError, "connection_failed"),
+def _told(at: int, duration: float, answer: Answer) -> Attempt:
+    return Attempt(
+        at,
+        duration,
+        status=answer.status,
+        snippet=escaped(answer.body[:SNIPPET]),
+        retry_after=parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC)),
     )
-    return next((word for kind, word in kinds if isinstance(error, kind)), "bad_answer")
+
+
+def escaped(body: bytes) -> str:
+    """Return bytes as text that is safe to show: what is not printable becomes an escape."""
+    text = body.decode("utf-8", "backslashreplace")
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )

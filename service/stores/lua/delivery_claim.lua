@@ -1,6 +1,6 @@
 -- Takes a due delivery for one attempt, under a lease.
 --
--- KEYS  1 delivery hash   2 due zset
+-- KEYS  1 delivery hash   2 due zset of its host
 -- ARGV  1 delivery id   2 lease (ms)
 -- Returns  {} when it is not due, done, or held by another, else
 --          {fence, {field, value, ...} of the delivery}

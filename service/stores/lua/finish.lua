@@ -3,16 +3,18 @@
 -- Calling it again with the same arguments changes nothing, so a lost reply may be retried.
 --
 -- KEYS  1 request hash   2 result string   3 credits hash   4 ledger stream   5 open zset
---       6 due zset       7 delivery hash   8 stats hash
+--       6 stats hash     7 delivery hash   8 due hosts zset   9 due zset of the receiver's host
+--       10 the account's deliveries zset
 -- ARGV  1 request id   2 fence or ""   3 final status   4 outcome   5 code   6 charge (credits)
 --       7 item count   8 Retry-After (s)   9 envelope (gzip)   10 lifetime of the result (s)
---       11 delivery id   12 channel of the waiters
+--       11 channel of the waiters   12 delivery id   13 receiver's host
+--       14 milliseconds until the pump looks   15 id below which the list of deliveries is trimmed
 -- Returns  {"ok", delivery id or ""}  or  {"lost"} when the caller has no right to end it
 local request = redis.call('HMGET', KEYS[1], 'status', 'fence', 'hold', 'created_at', 'webhook_url', 'account')
 local status, fence = request[1], request[2] or ''
 local owed = ''
 if request[5] then
-  owed = ARGV[11]
+  owed = ARGV[12]
 end
 if status == ARGV[3] and fence == ARGV[2] then
   return {'ok', owed}
@@ -48,7 +50,7 @@ if hold > 0 then
       'balance', balance, 'held', held, 'request', ARGV[1], 'at', now)
   end
   redis.call('HSET', KEYS[3], 'balance', balance, 'held', held)
-  redis.call('HINCRBY', KEYS[8], 'held', -hold)
+  redis.call('HINCRBY', KEYS[6], 'held', -hold)
 end
 
 redis.call('HSET', KEYS[1], 'status', ARGV[3], 'outcome', ARGV[4], 'code', ARGV[5], 'charged', charge,
@@ -59,23 +61,27 @@ redis.call('SET', KEYS[2], ARGV[9], 'EX', ARGV[10])
 redis.call('ZREM', KEYS[5], ARGV[1])
 
 if owed ~= '' then
-  redis.call('HSET', KEYS[7], 'account', request[6], 'request', ARGV[1], 'url', request[5],
-    'status', 'pending', 'attempts', 0, 'created_at', now, 'next_at', now)
-  redis.call('ZADD', KEYS[6], now, owed)
+  local look = now + tonumber(ARGV[14])
+  redis.call('HSET', KEYS[7], 'account', request[6], 'request', ARGV[1], 'url', request[5], 'host', ARGV[13],
+    'status', 'pending', 'attempts', 0, 'tries', 0, 'created_at', now, 'started_at', now, 'next_at', now)
+  redis.call('ZADD', KEYS[8], 'LT', look, ARGV[13])
+  redis.call('ZADD', KEYS[9], look, owed)
+  redis.call('ZADD', KEYS[10], 0, owed)
+  redis.call('ZREMRANGEBYLEX', KEYS[10], '-', '(' .. ARGV[15])
 end
 
 local label = ARGV[4]
 if label == '' then
   label = ARGV[5]
 end
-redis.call('HINCRBY', KEYS[8], 'outcome:' .. label, 1)
+redis.call('HINCRBY', KEYS[6], 'outcome:' .. label, 1)
 local seconds = (now - tonumber(request[4])) / 1000
-redis.call('HINCRBYFLOAT', KEYS[8], 'job_seconds_sum', seconds)
+redis.call('HINCRBYFLOAT', KEYS[6], 'job_seconds_sum', seconds)
 for _, bound in ipairs({0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}) do
   if seconds <= bound then
-    redis.call('HINCRBY', KEYS[8], 'job_seconds:' .. bound, 1)
+    redis.call('HINCRBY', KEYS[6], 'job_seconds:' .. bound, 1)
     break
   end
 end
-redis.call('PUBLISH', ARGV[12], ARGV[3])
+redis.call('PUBLISH', ARGV[11], ARGV[3])
 return {'ok', owed}

@@ -5,7 +5,8 @@
 -- KEYS  1 session hash   2 ready zset   3 leases hash   4 counter
 -- ARGV  1 name   2 token   3 version that was used   4 reason of a failure or ""   5 rest (ms)
 --       6 "1" for quarantine   7 changed settings (encrypted) or ""
--- Returns  the version now in force, or 0 when the token is not the lease's or the session is gone
+-- Returns  the version now in force, or 0 when what the worker used is not the session any more:
+--          another took the lease, or the secret was replaced, or the session removed
 if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then
   return 0
 end
@@ -38,7 +39,7 @@ end
 -- A person may have rested or quarantined it while it was held; that is kept.
 local rest_until = now + tonumber(ARGV[5])
 if state == 'quarantined' then
-  return tonumber(version)
+  -- not ready, and stays so
 elseif learn and ARGV[6] == '1' then
   redis.call('HSET', KEYS[1], 'state', 'quarantined', 'reason', ARGV[4], 'rested_until', 0)
   redis.call('ZREM', KEYS[2], ARGV[1])
@@ -51,4 +52,4 @@ else
   redis.call('HSET', KEYS[1], 'state', 'active', 'reason', '', 'rested_until', 0)
   redis.call('ZADD', KEYS[2], now, ARGV[1])
 end
-return tonumber(version)
+return learn and tonumber(version) or 0
