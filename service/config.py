@@ -167,6 +167,11 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError(
             f"RESULT_TTL must outlast the webhook retries: at least {int(needed)} seconds with this schedule."
         )
+    simulated = settings.simulated_instagram_url
+    if simulated and urlsplit(simulated).hostname not in {"127.0.0.1", "localhost", "::1"}:
+        raise ConfigurationError(
+            "SIMULATED_INSTAGRAM_URL must be on loopback: sessions are sent there without encryption."
+        )
     slowest = settings.upstream_connect_timeout + settings.upstream_read_timeout + settings.session_wait
     if settings.policy.lease < slowest:
         raise ConfigurationError(
