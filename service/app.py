@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 from flask import Flask, Response, redirect, send_from_directory
 from flask_smorest import Api
 from swagger_ui_bundle import swagger_ui_path
@@ -20,8 +22,8 @@ DESCRIPTION = (
 )
 
 
-def create_app(settings: Settings, services: Services) -> Flask:
-    """Return the front end over ``services``."""
+def create_app(settings: Settings, services: Services, stopping: Event | None = None) -> Flask:
+    """Return the front end over ``services``; callers who wait are let go when ``stopping`` is set."""
     app = Flask(__name__, static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body,
@@ -36,7 +38,8 @@ def create_app(settings: Settings, services: Services) -> Flask:
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    install(app, AppContext(services, settings.sync_waiters, settings.metrics_token))
+    context = AppContext(services, settings.sync_waiters, settings.metrics_token, stopping or Event())
+    install(app, context)
     _register_api(app)
     app.register_blueprint(health.blueprint)
     app.add_url_rule("/docs/assets/<path:name>", "docs_assets", _docs_asset)

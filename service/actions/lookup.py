@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 
 from service.domain import ids
 from service.domain.errors import NotFound, ValidationFailed
@@ -20,15 +22,21 @@ def find_request(services: Services, account_id: str, request_id: str) -> Reques
     return record
 
 
-def wait_for(services: Services, record: RequestRecord, seconds: float) -> RequestRecord:
-    """Return the request once it has ended, or as it is after ``seconds``."""
-    if record.is_final or seconds <= 0:
-        return record
+# How soon a caller who waits is let go when the process ends.
+WAIT_SLICE = 1.0
+
+
+def wait_for(
+    services: Services, record: RequestRecord, seconds: float, give_up: Callable[[], bool] = lambda: False
+) -> RequestRecord:
+    """Return the request once it has ended, or as it is after ``seconds`` or when ``give_up`` says so."""
+    deadline = time.monotonic() + seconds
     with services.requests.waiter(record.request_id) as waiter:
         # Looked at after subscribing: an end in between is either seen here or heard below.
         current = services.requests.get(record.request_id) or record
-        if not current.is_final and waiter.wait(seconds):
-            current = services.requests.get(record.request_id) or record
+        while not current.is_final and (left := deadline - time.monotonic()) > 0 and not give_up():
+            if waiter.wait(min(left, WAIT_SLICE)):
+                current = services.requests.get(record.request_id) or record
         return current
 
 

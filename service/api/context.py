@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 from typing import cast
 
 from flask import Flask, current_app, g, request
 
 from service.actions.authenticate import authenticate
+from service.actions.lookup import wait_for
 from service.domain import ids
 from service.domain.accounts import Account
 from service.domain.errors import Unauthorized
 from service.domain.ports import Services
+from service.domain.requests import RequestRecord
 
 _EXTENSION = "storyhook"
 
@@ -19,9 +21,10 @@ _EXTENSION = "storyhook"
 class AppContext:
     """What `create_app` hands to the views."""
 
-    def __init__(self, services: Services, sync_waiters: int, metrics_token: str) -> None:
+    def __init__(self, services: Services, sync_waiters: int, metrics_token: str, stopping: Event) -> None:
         self.services = services
         self.metrics_token = metrics_token
+        self.stopping = stopping
         # Each caller who waits holds a thread of the server; past this many, a call turns 202 at once.
         self.waiters = BoundedSemaphore(sync_waiters)
 
@@ -34,6 +37,20 @@ def install(app: Flask, context: AppContext) -> None:
 
 def context() -> AppContext:
     return cast(AppContext, current_app.extensions[_EXTENSION])
+
+
+def wait(record: RequestRecord, seconds: float) -> RequestRecord:
+    """Return the request once it has ended, or as it is when there is no more waiting.
+
+    That is after ``seconds``, at once when too many wait already, and soon when the process ends.
+    """
+    here = context()
+    if record.is_final or seconds <= 0 or not here.waiters.acquire(blocking=False):
+        return record
+    try:
+        return wait_for(here.services, record, seconds, here.stopping.is_set)
+    finally:
+        here.waiters.release()
 
 
 def services() -> Services:

@@ -9,14 +9,14 @@ from flask.views import MethodView
 from marshmallow import fields, validate
 
 from service.actions.cancel import cancel_request
-from service.actions.lookup import find_request, list_requests, wait_for
+from service.actions.lookup import find_request, list_requests
 from service.api import envelopes as answers
 from service.api.answers import json_response
 from service.api.blueprint import ApiBlueprint
-from service.api.context import account, context, require_account, services
+from service.api.context import account, require_account, services, wait
 from service.api.schemas import EnvelopeSchema, PageQuerySchema, WireSchema
 from service.domain import envelopes
-from service.domain.requests import STATES, RequestRecord
+from service.domain.requests import STATES
 
 blueprint = ApiBlueprint("requests", __name__, url_prefix="/api/requests", description="Your requests")
 blueprint.before_request(require_account)
@@ -85,7 +85,7 @@ class Request(MethodView):
     def get(self, query: dict[str, Any], request_id: str) -> Response:
         """Look at a request; with `wait`, until it has ended"""
         record = find_request(services(), account().account_id, request_id)
-        record = _wait(record, query["wait"])
+        record = wait(record, query["wait"])
         if record.is_final:
             return answers.final(record, with_data=query["data"])
         return answers.running(record)
@@ -97,13 +97,3 @@ class Cancel(MethodView):
     def post(self, request_id: str) -> Response:
         """Cancel a queued request; its hold is released"""
         return answers.final(cancel_request(services(), account().account_id, request_id))
-
-
-def _wait(record: RequestRecord, seconds: float) -> RequestRecord:
-    waiters = context().waiters
-    if record.is_final or seconds <= 0 or not waiters.acquire(blocking=False):
-        return record
-    try:
-        return wait_for(services(), record, seconds)
-    finally:
-        waiters.release()

@@ -10,14 +10,12 @@ from flask.views import MethodView
 from marshmallow import fields, validate
 from werkzeug.http import parse_dict_header
 
-from service.actions.lookup import wait_for
 from service.actions.submit import submit_stories
 from service.api.blueprint import ApiBlueprint
-from service.api.context import account, context, require_account, services
+from service.api.context import account, require_account, services, wait
 from service.api.envelopes import accepted, outcome
 from service.api.limits import count_call
 from service.api.schemas import EnvelopeSchema, WireSchema
-from service.domain.requests import RequestRecord
 
 blueprint = ApiBlueprint("stories", __name__, url_prefix="/api/instagram", description="Instagram stories")
 blueprint.before_request(require_account)
@@ -61,7 +59,7 @@ class Stories(MethodView):
             webhook_url=webhook_url,
             waited_for=patience > 0,
         )
-        record = _wait(record, patience)
+        record = wait(record, patience)
         response = outcome(record) if record.is_final else accepted(record)
         if webhook_url is None and (applied := _applied(preference)):
             response.headers["Preference-Applied"] = applied
@@ -84,13 +82,3 @@ def _applied(preference: Mapping[str, str | None]) -> str:
     if wait is not None and wait.isdecimal():
         return f"wait={min(int(wait), int(services().policy.sync_deadline_max))}"
     return "respond-async" if "respond-async" in preference else ""
-
-
-def _wait(record: RequestRecord, seconds: float) -> RequestRecord:
-    waiters = context().waiters
-    if seconds <= 0 or not waiters.acquire(blocking=False):
-        return record
-    try:
-        return wait_for(services(), record, seconds)
-    finally:
-        waiters.release()

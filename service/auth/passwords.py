@@ -20,4 +20,4 @@ class Passwords:
             self._hasher.verify(password_hash or self._nobody, password)
         except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
             return False
-        return password_hash is not None
+        return bool(password_hash)

@@ -73,6 +73,15 @@ def test_the_client_is_rebuilt_for_a_new_secret(world: Any) -> None:
     assert str(second.user_id) == "9009"
 
 
+def test_the_client_of_a_secret_replaced_while_it_is_held_is_dropped(world: Any) -> None:
+    with world.pool.client() as old:
+        old.mid = "Zx1"
+        world.sessions.add("s1", settings_from_sessionid("9009%3Aabcdefghijklmno%3A7"))
+    again = use(world.pool)
+    assert str(again.user_id) == "9009"
+    assert again.mid != "Zx1"
+
+
 def test_the_client_is_dropped_in_quarantine_and_its_settings_are_not_kept(world: Any) -> None:
     first = use(world.pool)
     first.authorization_data = {}
@@ -177,6 +186,7 @@ def test_a_lost_lease_drops_the_client(make_world: Callable[..., Any], store: Re
     use(world.pool)
     with world.pool.client() as late:
         store.zadd(READY, {"s1": 1})  # the lease runs out
+        late.mid = "Zx1"
         with world.pool.client() as other:
             assert other is not late
     assert use(world.pool) is other
