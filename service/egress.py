@@ -8,6 +8,8 @@ from the environment, and an attempt costs about half the CPU.
 
 from __future__ import annotations
 
+import http.client
+import io
 import ipaddress
 import socket
 import ssl
@@ -37,7 +39,7 @@ from service.domain.deliveries import (
     TLS_ERROR,
 )
 
-ANSWER_MAX = 64 * 1024  # bytes of an answer that are read
+ANSWER_MAX = 64 * 1024  # bytes of an answer's body that are read, and as much of the rest of it
 RESOLVER_THREADS = 32
 KEPT_HOSTS = 256
 KEPT_CONNECTIONS = 10  # per host
@@ -133,6 +135,7 @@ class _Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.passed = False
+        self._ends_at = time.monotonic() + seconds
         self._line: socket.socket | None = None
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
@@ -151,6 +154,12 @@ class _Deadline:
         if self._line is not None:
             with suppress(OSError):
                 self._line.shutdown(socket.SHUT_RDWR)
+
+    @classmethod
+    def at_most(cls, seconds: float) -> float:
+        """Return ``seconds``, or what is left when that is less."""
+        current = getattr(cls._of_thread, "current", None)
+        return seconds if current is None else max(min(seconds, current._ends_at - time.monotonic()), 0.01)
 
     @classmethod
     def watch(cls, line: socket.socket) -> None:
@@ -175,7 +184,7 @@ class _Dialler:
     def dial(self, host: str, port: int, options: Any) -> socket.socket:
         """Return a connected socket. Raises EgressError."""
         addresses = self._allowed(host, port)
-        give_up_at = time.monotonic() + self._connect_timeout
+        give_up_at = time.monotonic() + _Deadline.at_most(self._connect_timeout)
         word = CONNECTION_FAILED
         for position, (family, kind, protocol, address) in enumerate(addresses):
             line = socket.socket(family, kind, protocol)
@@ -186,6 +195,7 @@ class _Dialler:
                 left = max(give_up_at - time.monotonic(), 0.01)
                 line.settimeout(left / (len(addresses) - position))
                 line.connect(address)
+                line.settimeout(self._connect_timeout)  # the shares were for finding an address that lives
                 return line
             except OSError as error:
                 line.close()
@@ -196,22 +206,22 @@ class _Dialler:
         name = host.lower().rstrip(".")
         if not port_is_allowed(port):
             raise EgressError(BLOCKED_ADDRESS, f"port {port}")
-        allowed, why = [], "no address"
+        allowed = []
         for family, kind, protocol, _, address in self._resolve(host, port):
             ip = ipaddress.ip_address(address[0].partition("%")[0])
-            reason = self._policy.why_forbidden(name, ip)
-            if reason is None:
+            if self._policy.why_forbidden(name, ip) is None:
                 allowed.append((family, kind, protocol, address))
-            else:
-                why = reason
         if not allowed:
-            raise EgressError(BLOCKED_ADDRESS, why)
+            # Of which kind the address is, is told to nobody: that would map the inner names.
+            raise EgressError(BLOCKED_ADDRESS, "it leads to no address this service may reach")
         return allowed
 
     def _resolve(self, host: str, port: int) -> Sequence[Resolved]:
+        lookup = self._threads.submit(self._resolver, host, port)
         try:
-            return self._threads.submit(self._resolver, host, port).result(self._connect_timeout)
+            return lookup.result(_Deadline.at_most(self._connect_timeout))
         except FutureTimeout:
+            lookup.cancel()  # one that still waits for a thread need not begin any more
             raise EgressError(DNS_UNAVAILABLE, "no answer in time") from None
         except socket.gaierror as error:
             # "Try again" is said when a name server does not answer: ours or theirs, not the receiver.
@@ -221,10 +231,39 @@ class _Dialler:
             raise EgressError(DNS_NOT_FOUND, "no valid name") from error
 
 
+class _Counted(io.RawIOBase):
+    """What comes in, up to a limit: headers, chunk sizes and trailers can be endless too."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+        self._left = 2 * ANSWER_MAX
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any, /) -> int | None:
+        if self._left <= 0:
+            raise OSError("the answer is too long")
+        got = self._raw.readinto(into)
+        self._left -= got or 0
+        return got
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fp = io.BufferedReader(_Counted(self.fp.detach()))
+
+
 def _pool_manager(dialler: _Dialler, context: ssl.SSLContext) -> urllib3.PoolManager:
     """Return a pool whose connections are made by ``dialler``; SNI and Host stay the name."""
 
     class Guarded(HTTPConnection):
+        response_class = _Response
         _line: socket.socket | None = None
 
         def _new_conn(self) -> socket.socket:
@@ -266,6 +305,6 @@ def _translate(error: Exception) -> EgressError:
         return EgressError(TLS_ERROR)
     if isinstance(error, (ReadTimeoutError, TimeoutError)):
         return EgressError(TIMEOUT)
-    if isinstance(error, ProtocolError) and isinstance(error.__cause__, ConnectionError):
+    if isinstance(error, ProtocolError) and any(isinstance(cause, ConnectionError) for cause in error.args):
         return EgressError(CONNECTION_FAILED)
     return EgressError(BAD_ANSWER, type(error).__name__)

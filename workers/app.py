@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import structlog
 from celery import signals
 
 from service import config, log
@@ -31,5 +32,9 @@ def _configure_logging(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _open(**_: Any) -> None:
-    """Fail at the start, not at the first job, when a setting or the store is wrong."""
-    runtime()
+    """Fail at the start, not at the first job. Celery lets only a SystemExit through."""
+    try:
+        runtime()
+    except Exception as error:
+        structlog.get_logger(__name__).exception("worker.cannot_start", error=str(error))
+        raise SystemExit(1) from error

@@ -9,6 +9,7 @@ from celery import Celery
 
 from service.domain.ports import Services
 from service.domain.requests import BULK
+from service.queue import SOCKET_TIMEOUT
 
 HOUSEKEEP = "housekeep"
 HOUSEKEEP_EVERY = 3_600.0
@@ -31,6 +32,7 @@ def configure_beat(app: Celery, redis_url: str) -> None:
         redbeat_redis_url=redis_url,
         redbeat_key_prefix="g:beat:",
         redbeat_lock_timeout=LEADER_LEASE,
+        redbeat_redis_options={"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": SOCKET_TIMEOUT},
     )
 
 

@@ -7,7 +7,7 @@ import sys
 import click
 
 from service import __version__
-from service.cli import admin, demo, listen, serve, up
+from service.cli import admin, demo, health, listen, serve, up
 from service.domain.errors import StoryhookError
 
 
@@ -37,6 +37,7 @@ def main() -> None:
 main.add_command(up.up)
 main.add_command(demo.demo)
 main.add_command(listen.listen)
+main.add_command(health.health)
 for _command in (serve.store, serve.web, serve.worker, serve.deliverer, serve.beat):
     main.add_command(_command)
 for _group in (admin.account, admin.credits, admin.instagram):

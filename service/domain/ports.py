@@ -234,6 +234,9 @@ class StatsStore(Protocol):
         ...
 
     def workers(self) -> list[str]: ...
+    def beat_leads(self) -> bool:
+        """Tell whether some beat holds the lead."""
+        ...
 
 
 class Queue(Protocol):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import unicodedata
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from service.domain.addresses import Address, AddressPolicy, port_is_allowed
 from service.domain.errors import ValidationFailed, WebhookForbidden
@@ -41,7 +42,11 @@ def target_of(url: str) -> Target:
         raise _bad_url("Give an absolute http:// or https:// URL.")
     if "@" in parts.netloc:
         raise _bad_url("A webhookUrl carries no user name or password.")
-    return Target(host.lower().rstrip("."), port if port is not None else _DEFAULT_PORTS[scheme])
+    # As those who connect read it: %6c is l, a digit in a circle is a digit, an ideographic stop a dot.
+    host = unicodedata.normalize("NFKC", unquote(host)).replace("\u3002", ".").lower().rstrip(".")
+    if not all(0 < len(label) < 64 for label in host.split(".")) or not set(host).isdisjoint("/?#@ "):
+        raise _bad_url("The webhookUrl names no valid host.")
+    return Target(host, port if port is not None else _DEFAULT_PORTS[scheme])
 
 
 def check_url(url: str, policy: AddressPolicy) -> Target:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from service.domain.deliveries import HOST_SLOW_SECONDS, Attempt
+from service.domain.deliveries import HOST_SLOW_SECONDS, NOT_TRIED, Attempt
 from service.domain.policy import Policy
 from service.stores import keys, scripts
 from service.stores.connection import Client, store_adapter
@@ -57,7 +57,7 @@ class Hosts:
         )
         if circuit == "open":
             self._redis.zadd(keys.CIRCUITS, {host: time.time()})
-        elif attempt is not None and attempt.succeeded:
+        elif _verdict(attempt) == "fine":
             self._redis.zrem(keys.CIRCUITS, host)
 
     def open_circuits(self) -> list[str]:
@@ -67,7 +67,7 @@ class Hosts:
 
 
 def _verdict(attempt: Attempt | None) -> str:
-    if attempt is None or attempt.is_own_trouble:
+    if attempt is None or attempt.error in NOT_TRIED:
         return "unknown"
     return "failed" if attempt.host_failed else "fine"
 

@@ -27,6 +27,7 @@ key                              type    lifetime                     holds
 ``g:email:<address>``            string  for good                     account id
 ``g:key:<id>``                   hash    until revoked                an API key
 ``g:worker:<name>``              string  15 s                         a living worker process
+``g:beat:...``                                                        celery-redbeat: the schedule, who leads
 ``g:login:<kind>:<who>``         string  the window                   tries to log in
 ``g:circuits``                   zset    minutes                      hosts whose circuit is open
 ``{h:<host>}:inflight``          zset    one lease                    delivery ids by end of lease (ms)
@@ -44,6 +45,7 @@ META = "g:meta"
 ACCOUNTS = "g:accounts"
 WORKERS = "g:workers"
 CIRCUITS = "g:circuits"
+BEAT_LEADER = "g:beat::lock"  # celery-redbeat appends its own colon to the prefix
 
 
 def tag(shard: int) -> str:

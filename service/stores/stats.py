@@ -37,6 +37,9 @@ class Stats:
         alive = self._redis.zrangebyscore(keys.WORKERS, time.time() - BEAT_LIFETIME, "+inf")
         return [str(name) for name in alive]
 
+    def beat_leads(self) -> bool:
+        return bool(self._redis.exists(keys.BEAT_LEADER))
+
     def counters(self) -> dict[str, float]:
         """Return every counter summed over the shards, and how many requests are open."""
         total: dict[str, float] = defaultdict(float)

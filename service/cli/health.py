@@ -1,0 +1,49 @@
+"""`storyhook health ROLE`: is the process of this container well?"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import sys
+
+import click
+
+from service import config
+from service.domain.errors import StoreUnavailable
+from service.domain.ports import StatsStore
+from service.stores.connection import open_store
+from service.stores.stats import Stats
+
+
+@click.command()
+@click.argument("role", type=click.Choice(["web", "worker", "deliverer", "beat"]))
+def health(role: str) -> None:
+    """Exit with 0 when the process of ROLE on this machine is well, else with 1.
+
+    Whoever asks may restart it on a 1, and a store that is down is no reason for that.
+    """
+    settings = config.load()
+    if role == "web":
+        sys.exit(0 if _answers(settings.port) else 1)
+    try:
+        sys.exit(0 if _lives(Stats(open_store(settings.redis_url), settings.shards), role) else 1)
+    except StoreUnavailable:
+        click.echo("the store does not answer")
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _lives(stats: StatsStore, role: str) -> bool:
+    """A worker has given a sign of life itself; of several beats one leads, whichever it is."""
+    if role == "beat":
+        return stats.beat_leads()
+    return f"{role}@{socket.gethostname()}" in stats.workers()
