@@ -13,6 +13,7 @@ from service.queue import CeleryQueue, make_celery
 from service.secrets import at_rest, derive
 from service.stores import meta
 from service.stores.accounts import Accounts
+from service.stores.books import Books
 from service.stores.connection import Client, open_store
 from service.stores.credits import Credits
 from service.stores.deliveries import Deliveries
@@ -46,6 +47,7 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
         policy=policy,
         requests=Requests(redis, policy, shards),
         credits=Credits(redis),
+        books=Books(redis),
         accounts=Accounts(redis, fernet, shards),
         limits=Limits(redis, policy),
         deliveries=Deliveries(redis, policy, shards),

@@ -90,13 +90,13 @@ class Egress:
         if ca_file:
             context.load_verify_locations(ca_file)
         dialler = _Dialler(policy, resolver, connect_timeout)
-        self._pool = _pool_manager(dialler, context)
+        self._pool = _pool_manager(dialler, context, total_timeout)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """POST ``body`` and return the answer, whatever its status. Raises EgressError."""
         with _Deadline(self._total_timeout) as deadline:
             try:
-                return self._exchange(url, body, headers)
+                answer = self._exchange(url, body, headers)
             except EgressError:
                 raise
             except (HTTPError, OSError, ValueError, AttributeError) as error:
@@ -104,6 +104,10 @@ class Egress:
                 if deadline.passed:
                     raise EgressError(TIMEOUT) from error
                 raise _translate(error) from error
+        if deadline.passed:
+            # What was cut can look like an answer that came to its end, with half a header.
+            raise EgressError(TIMEOUT)
+        return answer
 
     def _exchange(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         response = self._pool.request(
@@ -195,7 +199,7 @@ class _Dialler:
                 left = max(give_up_at - time.monotonic(), 0.01)
                 line.settimeout(left / (len(addresses) - position))
                 line.connect(address)
-                line.settimeout(self._connect_timeout)  # the shares were for finding an address that lives
+                line.settimeout(self._connect_timeout)  # for a TLS handshake; the shares were for dialling
                 return line
             except OSError as error:
                 line.close()
@@ -259,7 +263,7 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_Counted(self.fp.detach()))
 
 
-def _pool_manager(dialler: _Dialler, context: ssl.SSLContext) -> urllib3.PoolManager:
+def _pool_manager(dialler: _Dialler, context: ssl.SSLContext, total_timeout: float) -> urllib3.PoolManager:
     """Return a pool whose connections are made by ``dialler``; SNI and Host stay the name."""
 
     class Guarded(HTTPConnection):
@@ -273,6 +277,10 @@ def _pool_manager(dialler: _Dialler, context: ssl.SSLContext) -> urllib3.PoolMan
             self._line = sock.dup()
             _Deadline.watch(self._line)
             return sock
+
+        def connect(self) -> None:
+            super().connect()
+            self.sock.settimeout(total_timeout)  # a large body may take longer than connecting
 
         def request(self, *args: Any, **kwargs: Any) -> None:
             if self._line is not None:
@@ -304,6 +312,8 @@ def _translate(error: Exception) -> EgressError:
     if isinstance(error, (SSLError, ssl.SSLError)):
         return EgressError(TLS_ERROR)
     if isinstance(error, (ReadTimeoutError, TimeoutError)):
+        return EgressError(TIMEOUT)
+    if isinstance(error, ProtocolError) and any(isinstance(cause, TimeoutError) for cause in error.args):
         return EgressError(TIMEOUT)
     if isinstance(error, ProtocolError) and any(isinstance(cause, ConnectionError) for cause in error.args):
         return EgressError(CONNECTION_FAILED)

@@ -6,7 +6,7 @@ them together. Every store method raises StoreUnavailable when the store does no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -122,6 +122,20 @@ class LimitStore(Protocol):
         ...
 
     def login_succeeded(self, email: str) -> None: ...
+
+
+class BookStore(Protocol):
+    """What an audit reads, and the one thing it may repair."""
+
+    def closing(self, account_id: str) -> tuple[Balance, str | None]:
+        """Return the balance and the id of the ledger's last entry, both of one moment."""
+        ...
+
+    def ledger(self, account_id: str, after: str | None, until: str) -> Iterator[list[LedgerEntry]]: ...
+    def requests(self, account_id: str) -> Iterator[list[RequestRecord]]: ...
+    def is_watched(self, request_id: str) -> bool: ...
+    def delivery_is_safe(self, request_id: str) -> bool: ...
+    def void_hold(self, account_id: str, request_id: str, amount: int) -> bool: ...
 
 
 class DeliveryStore(Protocol):
@@ -285,6 +299,7 @@ class Services:
     policy: Policy
     requests: RequestStore
     credits: CreditStore
+    books: BookStore
     accounts: AccountStore
     limits: LimitStore
     deliveries: DeliveryStore

@@ -46,7 +46,7 @@ class Credits:
             for entry_id, fields in rows:
                 top = f"({entry_id}"
                 if request_id in (None, fields.get("request")):
-                    found.append(_entry(entry_id, fields))
+                    found.append(ledger_entry(entry_id, fields))
                     if len(found) == limit:
                         return Page(found, entry_id)
                     if request_id is not None and fields["type"] == "hold":
@@ -55,7 +55,8 @@ class Credits:
                 return Page(found, None)
 
 
-def _entry(entry_id: str, fields: dict[str, str]) -> LedgerEntry:
+def ledger_entry(entry_id: str, fields: dict[str, str]) -> LedgerEntry:
+    """Turn a row of the ledger stream into an entry."""
     return LedgerEntry(
         entry_id=entry_id,
         type=fields["type"],

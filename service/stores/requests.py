@@ -95,7 +95,7 @@ class Requests:
         return ids.floor_id(ids.REQUEST, shard, born - self._policy.result_ttl * 1000)
 
     def get(self, request_id: str) -> RequestRecord | None:
-        return _record(request_id, self._redis.hgetall(keys.request(request_id)))
+        return request_record(request_id, self._redis.hgetall(keys.request(request_id)))
 
     def envelope(self, request_id: str) -> bytes | None:
         options = {NEVER_DECODE: True}
@@ -137,7 +137,10 @@ class Requests:
         with self._redis.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(keys.request(name))
-            return [(_record(name, fields), name) for name, fields in zip(names, pipe.execute(), strict=True)]
+            return [
+                (request_record(name, fields), name)
+                for name, fields in zip(names, pipe.execute(), strict=True)
+            ]
 
     def claim(self, request_id: str) -> Claim | None:
         answer = self._claim(
@@ -147,7 +150,7 @@ class Requests:
         if not answer:
             return None
         fence, lease_until, fields = answer
-        record = _record(request_id, scripts.pairs(fields))
+        record = request_record(request_id, scripts.pairs(fields))
         assert record is not None  # noqa: S101 - the script returned its fields
         return Claim(record, int(fence), int(lease_until))
 
@@ -233,7 +236,8 @@ def _owed(request: RequestRecord, delivery_id: str) -> Owed | None:
     return Owed(delivery_id, str(target_of(request.webhook_url)))
 
 
-def _record(request_id: str, fields: dict[str, str]) -> RequestRecord | None:
+def request_record(request_id: str, fields: dict[str, str]) -> RequestRecord | None:
+    """Turn a request's hash into a record, None when there is none."""
     if not fields:
         return None
     return RequestRecord(

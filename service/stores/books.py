@@ -1,0 +1,86 @@
+"""What an audit reads: ledgers, holds and deliveries of an account, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.domain import ids
+from service.domain.credits import Balance, LedgerEntry
+from service.domain.deliveries import PENDING
+from service.domain.requests import RequestRecord
+from service.stores import keys, scripts
+from service.stores.connection import Client, store_adapter
+from service.stores.credits import ledger_entry
+from service.stores.requests import request_record
+
+PAGE = 1_000
+
+
+@store_adapter
+class Books:
+    """BookStore over Redis. Reads in pages; safe while the service works."""
+
+    def __init__(self, redis: Client) -> None:
+        self._redis = redis
+        self._void = scripts.load(redis, "void_hold")
+
+    def closing(self, account_id: str) -> tuple[Balance, str | None]:
+        """Return the balance and the id of the ledger's last entry, both of one moment."""
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hmget(keys.credits(account_id), "balance", "held")
+            pipe.xrevrange(keys.ledger(account_id), count=1)
+            (balance, held), last = pipe.execute()
+        return Balance(int(balance or 0), int(held or 0)), last[0][0] if last else None
+
+    def ledger(self, account_id: str, after: str | None, until: str) -> Iterator[list[LedgerEntry]]:
+        """Yield pages of the ledger, oldest first, from after ``after`` to ``until`` inclusive."""
+        start = f"({after}" if after else "-"
+        while True:
+            rows = self._redis.xrange(keys.ledger(account_id), min=start, max=until, count=PAGE)
+            if not rows:
+                return
+            yield [ledger_entry(entry_id, fields) for entry_id, fields in rows]
+            start = f"({rows[-1][0]}"
+
+    def requests(self, account_id: str) -> Iterator[list[RequestRecord]]:
+        """Yield pages of the account's requests that are still kept, newest first."""
+        top = "+"
+        while True:
+            names = self._redis.zrevrangebylex(keys.account_requests(account_id), top, "-", start=0, num=PAGE)
+            if not names:
+                return
+            with self._redis.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.hgetall(keys.request(name))
+                rows = pipe.execute()
+            found = [request_record(name, row) for name, row in zip(names, rows, strict=True)]
+            yield [record for record in found if record is not None]
+            top = f"({names[-1]}"
+
+    def is_watched(self, request_id: str) -> bool:
+        """Tell whether an open request stands where the sweep looks."""
+        score = self._redis.zscore(keys.open_requests(ids.shard_in(request_id)), request_id)
+        return score is not None
+
+    def delivery_is_safe(self, request_id: str) -> bool:
+        """Tell whether the delivery a request owes exists and, while pending, waits to be made."""
+        delivery_id = ids.delivery_of(request_id)
+        status, host = self._redis.hmget(keys.delivery(delivery_id), "status", "host")
+        if status is None or status != PENDING:
+            return status is not None
+        shard = ids.shard_in(delivery_id)
+        waits = self._redis.zscore(keys.due(shard, host), delivery_id) is not None
+        return waits and self._redis.zscore(keys.due_hosts(shard), host) is not None
+
+    def void_hold(self, account_id: str, request_id: str, amount: int) -> bool:
+        """Release a hold whose request is gone or has ended; False when it is open after all."""
+        voided = self._void(
+            keys=[
+                keys.request(request_id),
+                keys.credits(account_id),
+                keys.ledger(account_id),
+                keys.stats(ids.shard_in(request_id)),
+            ],
+            args=[request_id, amount],
+        )
+        return bool(voided)
