@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Event
 
-from flask import Flask, Response, redirect, send_from_directory
+from flask import Flask, Response, redirect, request, send_from_directory
 from flask_smorest import Api
 from swagger_ui_bundle import swagger_ui_path
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from service import __version__
 from service.api import auth, credits, errors, health, requests, stories, webhooks
 from service.api.context import AppContext, exchange_id, install
+from service.api.schemas import ErrorSchema
 from service.config import Settings
 from service.domain.ports import Services
 
@@ -22,9 +23,17 @@ DESCRIPTION = (
 )
 
 
+class DocumentedApi(Api):
+    """flask-smorest's Api, documenting our form of errors."""
+
+    ERROR_SCHEMA = ErrorSchema
+
+
 def create_app(settings: Settings, services: Services, stopping: Event | None = None) -> Flask:
     """Return the front end over ``services``; callers who wait are let go when ``stopping`` is set."""
     app = Flask(__name__, static_folder=None)
+    # Else werkzeug answers //path with a redirect of its own, in HTML.
+    app.url_map.merge_slashes = False
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body,
         API_TITLE="Storyhook",
@@ -50,7 +59,7 @@ def create_app(settings: Settings, services: Services, stopping: Event | None = 
 
 
 def _register_api(app: Flask) -> None:
-    api = Api(app)
+    api = DocumentedApi(app)
     bearer = {"type": "http", "scheme": "bearer", "description": "JWT or API key (sk_live_...)"}
     header = {"type": "apiKey", "in": "header", "name": "x-access-key", "description": "API key"}
     api.spec.components.security_scheme("bearer", bearer)
@@ -75,4 +84,6 @@ def _docs_asset(name: str) -> Response:
 
 def _stamp(response: BaseResponse) -> BaseResponse:
     response.headers.setdefault("X-Request-Id", exchange_id())
+    if request.method == "OPTIONS" and response.status_code < 400:
+        response.headers.pop("Content-Type", None)  # there is no content
     return response

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from environs import EnvError, FileAwareEnv
+from environs import EnvError, FileAwareEnv, ValidationError
 from marshmallow.validate import OneOf, Range
 
 from service.domain.accounts import Limit
@@ -80,24 +80,25 @@ def load(*, local: bool = False) -> Settings:
             env.read_env(str(path.resolve()), recurse=False)
     try:
         return _settings(env)
-    except EnvError as error:
+    except (EnvError, ValueError) as error:  # a file that NAME_FILE names and is not there: ValueError
         raise ConfigurationError(f"Wrong settings: {error}") from error
 
 
 def _settings(env: FileAwareEnv) -> Settings:
-    redis_url = env.str("REDIS_URL", "redis://127.0.0.1:6390/0")
+    redis_url = env.str("REDIS_URL", "redis://127.0.0.1:6390/0", validate=_check_store_url)
     web_threads = env.int("WEB_THREADS", 64, validate=Range(min=2))
     values: dict[str, Any] = {
         "environment": env.str("ENVIRONMENT", PRODUCTION, validate=OneOf([PRODUCTION, DEVELOPMENT])),
-        "secret_key": env.str("SECRET_KEY", ""),
+        "secret_key": env.str("SECRET_KEY", "").strip(),
         "redis_url": redis_url,
-        "broker_url": env.str("BROKER_URL", "") or _next_database(redis_url),
+        "broker_url": env.str("BROKER_URL", "") or _next_database(redis_url or ""),
         "host": env.str("HOST", "127.0.0.1"),
         "port": env.int("PORT", 3222, validate=Range(1, 65_535)),
         "web_workers": env.int("WEB_WORKERS", 1, validate=Range(min=1)),
         "web_threads": web_threads,
-        # Callers who wait hold a thread; the rest stay free for those who do not.
-        "sync_waiters": env.int("SYNC_WAITERS", max(web_threads * 3 // 4, 1), validate=Range(min=1)),
+        # Callers who wait hold a thread; the rest stay free for those who do not. (An unreadable
+        # WEB_THREADS is None until seal() tells of it.)
+        "sync_waiters": env.int("SYNC_WAITERS", max((web_threads or 2) * 3 // 4, 1), validate=Range(min=1)),
         "worker_threads": env.int("WORKER_THREADS", 16, validate=Range(min=1)),
         "deliverer_threads": env.int("DELIVERER_THREADS", 32, validate=Range(min=1)),
         "shards": env.int("SHARDS", 16, validate=Range(1, 256)),
@@ -127,7 +128,7 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
     limits = env.list("RATE_LIMITS", ["60/minute", "1000/hour", "10000/day"])
     allow: list[str] = env.list("WEBHOOK_ALLOW", [])
     deny: list[str] = env.list("WEBHOOK_DENY", [])
-    schedule = env.list("WEBHOOK_SCHEDULE", list(DEFAULT_SCHEDULE), subcast=int)
+    schedule = env.list("WEBHOOK_SCHEDULE", list(DEFAULT_SCHEDULE), subcast=int, validate=_check_waits)
     numbers: dict[str, Any] = {
         "webhook_connect_timeout": env.float("WEBHOOK_CONNECT_TIMEOUT", 3.0, validate=Range(min=0.1)),
         "webhook_timeout": env.float("WEBHOOK_TIMEOUT", 15.0, validate=Range(min=0.1)),
@@ -146,11 +147,16 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
     }
     return lambda: Policy(
         prices=price_list(_mapping("PRICES", prices)),
-        rate_limits=tuple(_limit(text) for text in limits if text.strip()),
+        rate_limits=_limits(limits),
         webhook_addresses=parse_policy(allow, deny),
         webhook_schedule=tuple(schedule),
         **numbers,
     )
+
+
+def _check_waits(schedule: list[int]) -> None:
+    if any(wait < 1 for wait in schedule):
+        raise ValidationError("Every wait is at least 1 second.")
 
 
 def _check(settings: Settings) -> None:
@@ -179,12 +185,22 @@ def _check(settings: Settings) -> None:
         )
 
 
+def _limits(texts: list[str]) -> tuple[Limit, ...]:
+    limits = tuple(_limit(text) for text in texts if text.strip())
+    if len({limit.seconds for limit in limits}) < len(limits):
+        raise ConfigurationError("RATE_LIMITS: give one limit a window")
+    return limits
+
+
 def _limit(text: str) -> Limit:
     match = _LIMIT.match(text)
     if match is None:
         raise ConfigurationError(f"RATE_LIMITS: {text!r} is not like '60/minute', '1000/hour' or '5/10s'")
     seconds = int(match.group(3)) if match.group(3) else _WINDOWS[match.group(2)]
-    return Limit(int(match.group(1)), seconds)
+    count = int(match.group(1))
+    if not count or not seconds:
+        raise ConfigurationError(f"RATE_LIMITS: {text!r}: calls and window are at least 1")
+    return Limit(count, seconds)
 
 
 def _mapping(name: str, value: object) -> Mapping[str, Mapping[str, int]]:
@@ -193,10 +209,16 @@ def _mapping(name: str, value: object) -> Mapping[str, Mapping[str, int]]:
     return value
 
 
+def _check_store_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+        raise ValidationError("Give a URL such as redis://host:6379/0 or rediss://user:password@host:6379/0.")
+    if not (parts.path.strip("/") or "0").isdigit():
+        raise ValidationError("A store's URL ends in the number of a database.")
+
+
 def _next_database(url: str) -> str:
     """Return ``url`` with the database one up: where Celery's messages go by default."""
     parts = urlsplit(url)
-    database = parts.path.strip("/") or "0"
-    if not database.isdigit():
-        raise ConfigurationError("REDIS_URL must end in a database number; or set BROKER_URL as well.")
-    return urlunsplit(parts._replace(path=f"/{int(database) + 1}"))
+    database = parts.path.strip("/")
+    return urlunsplit(parts._replace(path=f"/{int(database) + 1 if database.isdigit() else 1}"))

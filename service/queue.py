@@ -72,9 +72,14 @@ class CeleryQueue:
         return True
 
     def depths(self) -> dict[str, int]:
-        """Return how many messages wait in each queue."""
-        with self._app.connection_for_read() as connection:
-            return {queue: self._depth(connection, queue) for queue in QUEUES}
+        """Return how many messages wait in each queue; nothing when the broker does not answer."""
+        try:
+            with self._app.connection_for_read() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0, timeout=SOCKET_TIMEOUT)
+                return {queue: self._depth(connection, queue) for queue in QUEUES}
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("queue.unknown_depths", error=str(error))
+            return {}
 
     def _depth(self, connection: Any, queue: str) -> int:
         # Declaring answers with the number of messages; on a queue that exists it changes nothing.

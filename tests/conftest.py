@@ -44,7 +44,8 @@ class running_valkey:  # noqa: N801 - used as a context manager
         self.port = port
         self.url = f"redis://127.0.0.1:{port}/0"
         self.process: subprocess.Popen[bytes] | None = None
-        self._extra = extra
+        self._extra = ("--save", "", *extra)
+        self._arguments = f"--port {port} --bind 127.0.0.1 --appendonly yes --loglevel warning"
 
     def __enter__(self) -> str:
         self.start()
@@ -52,10 +53,7 @@ class running_valkey:  # noqa: N801 - used as a context manager
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [
-                str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder),
-                "--appendonly", "yes", "--save", "", "--loglevel", "warning", *self._extra,
-            ],  # fmt: skip
+            [str(get_binary_path()), "--dir", str(self.folder), *self._arguments.split(), *self._extra],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

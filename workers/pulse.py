@@ -41,7 +41,7 @@ class Pulse(bootsteps.StartStopStep):
             self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        services = runtime().services
+        services = runtime().services  # made before the worker started, or it would not have
         while not self._stopping.is_set():
             tick(services, self._name)
             self._stopping.wait(INTERVAL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from dataclasses import dataclass
@@ -138,4 +139,8 @@ class _Context:
 
 
 def _json(envelope: dict[str, Any]) -> bytes:
-    return orjson.dumps(envelope)
+    try:
+        return orjson.dumps(envelope)
+    except TypeError:
+        # Half an emoji, cut in the middle of a surrogate pair, is no Unicode text: it becomes "?".
+        return json.dumps(envelope, ensure_ascii=False).encode("utf-8", "replace")

@@ -15,7 +15,8 @@ MESSAGE = "The request was cancelled before work on it began."
 def cancel_request(services: Services, account_id: str, request_id: str) -> RequestRecord:
     """End a queued request, release its hold; a webhook it asked for tells so.
 
-    Raises NotFound, and Conflict once a worker has begun or the request has ended.
+    Cancelling twice is cancelling once. Raises NotFound, and Conflict once a worker has begun or the
+    request has ended otherwise.
     """
     record = find_request(services, account_id, request_id)
     envelope = envelopes.failure(

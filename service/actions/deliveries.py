@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
+from service.actions.lookup import hear
 from service.domain import ids
 from service.domain.deliveries import FAILED_STATES, STATES, Attempt, Delivery
 from service.domain.envelopes import timestamp
@@ -91,20 +93,22 @@ def replay_failed(services: Services, account_id: str, since_ms: int) -> tuple[i
             return replayed, False
 
 
-def send_test(services: Services, account_id: str, url: str) -> tuple[Delivery, Attempt | None]:
+def send_test(
+    services: Services, account_id: str, url: str, *, seconds: float, give_up: Callable[[], bool]
+) -> tuple[Delivery, Attempt | None]:
     """Send a signed sample to ``url``, once, the way everything else is sent.
 
-    Returns the delivery and its attempt, None while that has not ended. Raises ValidationFailed,
-    WebhookForbidden.
+    Returns the delivery and its attempt, None when that has not ended after ``seconds`` or when
+    ``give_up`` says so. Raises ValidationFailed, WebhookForbidden.
     """
-    target = check_url(url, services.policy.webhook_addresses)
+    target = check_url(url, services.policy.webhook_addresses, field="url")
     now = services.clock()
     delivery_id = ids.new_id(ids.DELIVERY, ids.shard_in(account_id), now)
     body = json.dumps({"success": True, "status": "test", "message": SAMPLE, "createdAt": timestamp(now)})
     services.deliveries.create_single(account_id, delivery_id, url, str(target), body.encode())
     with services.requests.waiter(delivery_id) as waiter:
         services.queue.enqueue(DELIVER, DELIVERIES, delivery_id, str(target))
-        waiter.wait(services.policy.webhook_timeout + 5)
+        hear(waiter, seconds, give_up)
     attempts = services.deliveries.attempts(delivery_id)
     return find_delivery(services, account_id, delivery_id), attempts[-1] if attempts else None
 

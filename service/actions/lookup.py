@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from service.domain import ids
 from service.domain.errors import NotFound, ValidationFailed
-from service.domain.ports import Services
+from service.domain.ports import Services, Waiter
 from service.domain.requests import Page, RequestRecord
 
 
@@ -30,14 +30,21 @@ def wait_for(
     services: Services, record: RequestRecord, seconds: float, give_up: Callable[[], bool] = lambda: False
 ) -> RequestRecord:
     """Return the request once it has ended, or as it is after ``seconds`` or when ``give_up`` says so."""
-    deadline = time.monotonic() + seconds
     with services.requests.waiter(record.request_id) as waiter:
         # Looked at after subscribing: an end in between is either seen here or heard below.
         current = services.requests.get(record.request_id) or record
-        while not current.is_final and (left := deadline - time.monotonic()) > 0 and not give_up():
-            if waiter.wait(min(left, WAIT_SLICE)):
-                current = services.requests.get(record.request_id) or record
+        if not current.is_final and hear(waiter, seconds, give_up):
+            current = services.requests.get(record.request_id) or record
         return current
+
+
+def hear(waiter: Waiter, seconds: float, give_up: Callable[[], bool]) -> bool:
+    """Wait for what ``waiter`` listens for; False after ``seconds``, or soon after ``give_up`` says so."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0 and not give_up():
+        if waiter.wait(min(left, WAIT_SLICE)):
+            return True
+    return False
 
 
 def list_requests(
@@ -56,11 +63,11 @@ def list_requests(
     return services.requests.page(account_id, status=status, username=name, cursor=cursor, limit=limit)
 
 
-_LEDGER_CURSOR = re.compile(r"^\d{1,20}-\d{1,20}$")
+_LEDGER_CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
 def check_ledger_cursor(cursor: str | None) -> str | None:
     """Return the cursor when it has the shape of one. Raises ValidationFailed."""
-    if cursor is not None and not _LEDGER_CURSOR.match(cursor):
+    if cursor is not None and not _LEDGER_CURSOR.fullmatch(cursor):
         raise ValidationFailed(details={"cursor": ["Pass the nextCursor of an earlier page."]})
     return cursor

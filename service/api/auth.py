@@ -77,6 +77,7 @@ class KeyListSchema(WireSchema):
 
 @login_blueprint.route("/login")
 class Login(MethodView):
+    @login_blueprint.doc(security=[])
     @login_blueprint.arguments(CredentialsSchema)
     @login_blueprint.response(200, TokenSchema)
     def post(self, body: dict[str, Any]) -> Response:
@@ -89,6 +90,7 @@ class Login(MethodView):
 
 @login_blueprint.route("/register")
 class Register(MethodView):
+    @login_blueprint.doc(security=[])
     @login_blueprint.arguments(CredentialsSchema)
     @login_blueprint.response(201, TokenSchema)
     def post(self, body: dict[str, Any]) -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import BoundedSemaphore, Event
 from typing import cast
 
@@ -11,7 +13,7 @@ from service.actions.authenticate import authenticate
 from service.actions.lookup import wait_for
 from service.domain import ids
 from service.domain.accounts import Account
-from service.domain.errors import Unauthorized
+from service.domain.errors import StoreUnavailable, Unauthorized
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
 
@@ -44,13 +46,32 @@ def wait(record: RequestRecord, seconds: float) -> RequestRecord:
 
     That is after ``seconds``, at once when too many wait already, and soon when the process ends.
     """
-    here = context()
-    if record.is_final or seconds <= 0 or not here.waiters.acquire(blocking=False):
+    if record.is_final or seconds <= 0:
         return record
+    with place_to_wait() as granted:
+        if not granted:
+            return record
+        try:
+            return wait_for(services(), record, seconds, process_ends)
+        except StoreUnavailable:
+            return record  # it was accepted; the caller has to learn its id
+
+
+@contextmanager
+def place_to_wait() -> Iterator[bool]:
+    """Take one of the threads callers may wait on; yields False when all are taken."""
+    waiters = context().waiters
+    granted = waiters.acquire(blocking=False)
     try:
-        return wait_for(here.services, record, seconds, here.stopping.is_set)
+        yield granted
     finally:
-        here.waiters.release()
+        if granted:
+            waiters.release()
+
+
+def process_ends() -> bool:
+    """Tell whether this process was told to end."""
+    return context().stopping.is_set()
 
 
 def services() -> Services:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import orjson
 from flask import Response
 
@@ -9,7 +11,7 @@ from service.api.answers import JSON, POLL_AFTER, json_response
 from service.api.context import services
 from service.api.errors import status_of
 from service.domain import envelopes
-from service.domain.errors import NotFound
+from service.domain.errors import NotFound, StoreUnavailable
 from service.domain.requests import SUCCEEDED, RequestRecord
 
 
@@ -54,5 +56,7 @@ def running(record: RequestRecord) -> Response:
 def _with_credits(response: Response, record: RequestRecord) -> Response:
     response.headers["X-Request-Id"] = record.request_id
     response.headers["X-Credits-Charged"] = str(record.charged)
-    response.headers["X-Credits-Remaining"] = str(services().credits.balance(record.account_id).available)
+    with suppress(StoreUnavailable):  # no reason to withhold the answer itself
+        balance = services().credits.balance(record.account_id)
+        response.headers["X-Credits-Remaining"] = str(balance.available)
     return response

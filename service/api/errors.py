@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from service.api.answers import json_response
 from service.api.context import exchange_id
@@ -41,7 +42,10 @@ def register(app: Flask, max_body: int) -> None:
     app.register_error_handler(StoryhookError, _answer)
 
     def http_error(error: HTTPException) -> Response:
-        return _answer(_translate(error, max_body))
+        response = _answer(_translate(error, max_body))
+        if isinstance(error, WerkzeugMethodNotAllowed) and error.valid_methods:
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods))  # RFC 9110, 15.5.6
+        return response
 
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, _unexpected)

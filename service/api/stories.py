@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from flask import Response, request
 from flask.views import MethodView
 from marshmallow import fields, validate
-from werkzeug.http import parse_dict_header
 
 from service.actions.submit import submit_stories
 from service.api.blueprint import ApiBlueprint
 from service.api.context import account, require_account, services, wait
 from service.api.envelopes import accepted, outcome
 from service.api.limits import count_call
+from service.api.preferences import Preference, parse_prefer
 from service.api.schemas import EnvelopeSchema, WireSchema
 
 blueprint = ApiBlueprint("stories", __name__, url_prefix="/api/instagram", description="Instagram stories")
@@ -50,8 +49,11 @@ class Stories(MethodView):
         """
         count_call()
         webhook_url = body.get("webhook_url")
-        preference = parse_dict_header(request.headers.get("Prefer", ""))
-        patience = 0.0 if webhook_url is not None else _patience(preference)
+        policy = services().policy
+        preference = Preference() if webhook_url else parse_prefer(request.headers.get("Prefer", ""))
+        patience = preference.patience(policy.sync_deadline, policy.sync_deadline_max)
+        if webhook_url is not None:
+            patience = 0.0
         record = submit_stories(
             services(),
             account().account_id,
@@ -61,24 +63,6 @@ class Stories(MethodView):
         )
         record = wait(record, patience)
         response = outcome(record) if record.is_final else accepted(record)
-        if webhook_url is None and (applied := _applied(preference)):
+        if applied := preference.applied(policy.sync_deadline_max):
             response.headers["Preference-Applied"] = applied
         return response
-
-
-def _patience(preference: Mapping[str, str | None]) -> float:
-    """Return how many seconds the caller waits (RFC 7240: respond-async, wait)."""
-    policy = services().policy
-    if "respond-async" in preference and "wait" not in preference:
-        return 0.0
-    wait = preference.get("wait")
-    if wait is None or not wait.isdecimal():
-        return policy.sync_deadline
-    return min(float(wait), policy.sync_deadline_max)
-
-
-def _applied(preference: Mapping[str, str | None]) -> str:
-    wait = preference.get("wait")
-    if wait is not None and wait.isdecimal():
-        return f"wait={min(int(wait), int(services().policy.sync_deadline_max))}"
-    return "respond-async" if "respond-async" in preference else ""

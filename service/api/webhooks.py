@@ -10,9 +10,9 @@ from flask.views import MethodView
 from marshmallow import fields, validate
 
 from service.actions import deliveries as actions
-from service.api.answers import json_response
+from service.api.answers import POLL_AFTER, json_response
 from service.api.blueprint import ApiBlueprint
-from service.api.context import account, require_account, services
+from service.api.context import account, place_to_wait, process_ends, require_account, services
 from service.api.limits import count_call
 from service.api.schemas import PageQuerySchema, WireSchema
 from service.domain.accounts import WebhookSecrets
@@ -144,7 +144,7 @@ class Replay(MethodView):
         """Send a delivery again, with the same webhook-id"""
         count_call()
         before = actions.replay(services(), account().account_id, delivery_id)
-        return json_response({"id": delivery_id, "status": PENDING, "previousStatus": before}, 202)
+        return _accepted({"id": delivery_id, "status": PENDING, "previousStatus": before})
 
 
 @blueprint.route("/replay")
@@ -158,7 +158,7 @@ class ReplayFailed(MethodView):
         replayed, more = actions.replay_failed(
             services(), account().account_id, int(since.timestamp() * 1000)
         )
-        return json_response({"replayed": replayed, "more": more}, 202)
+        return _accepted({"replayed": replayed, "more": more})
 
 
 @blueprint.route("/test")
@@ -168,7 +168,14 @@ class Test(MethodView):
     def post(self, body: dict[str, Any]) -> Response:
         """Send a signed sample to a URL and show what came of it"""
         count_call()
-        delivery, attempt = actions.send_test(services(), account().account_id, body["url"])
+        with place_to_wait() as granted:
+            delivery, attempt = actions.send_test(
+                services(),
+                account().account_id,
+                body["url"],
+                seconds=services().policy.webhook_timeout + 5 if granted else 0,
+                give_up=process_ends,
+            )
         shown = _attempt(attempt) if attempt else None
         return json_response({"id": delivery.delivery_id, "status": delivery.status, "attempt": shown})
 
@@ -187,6 +194,12 @@ class RotateSecret(MethodView):
     def post(self) -> Response:
         """Make a new secret; for 24 hours webhooks carry signatures of both"""
         return json_response(_secrets(services().accounts.rotate_webhook_secret(account().account_id)))
+
+
+def _accepted(body: dict[str, Any]) -> Response:
+    response = json_response(body, 202)
+    response.headers["Retry-After"] = str(POLL_AFTER)
+    return response
 
 
 def _delivery(delivery: Delivery) -> dict[str, Any]:

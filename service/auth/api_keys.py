@@ -20,7 +20,7 @@ ID_LENGTH = 12
 SECRET_LENGTH = 32
 
 _LETTERS = string.ascii_letters + string.digits
-_SHAPE = re.compile(rf"^{PREFIX}([A-Za-z0-9]{{{ID_LENGTH}}})[A-Za-z0-9]{{{SECRET_LENGTH}}}$")
+_SHAPE = re.compile(rf"{PREFIX}([A-Za-z0-9]{{{ID_LENGTH}}})[A-Za-z0-9]{{{SECRET_LENGTH}}}")
 
 
 class ApiKeys:
@@ -36,7 +36,7 @@ class ApiKeys:
         return secret, ApiKey(key_id, account_id, name, f"{PREFIX}{key_id[:4]}", now, self._digest(secret))
 
     def key_id(self, secret: str) -> str | None:
-        match = _SHAPE.match(secret)
+        match = _SHAPE.fullmatch(secret)
         return match.group(1) if match else None
 
     def matches(self, key: ApiKey, secret: str) -> bool:

@@ -60,20 +60,27 @@ class StagedManager(Manager):
             super().kill()
 
     def _stop_in_stages(self) -> None:
-        front = [name for name in self._processes if name not in FOUNDATION]
-        self._signal(front)
-        while any(self._runs(name) for name in front) and time.monotonic() < self._kill_at:
+        self._end([name for name in self._processes if name not in FOUNDATION])
+        self._end([name for name in self._processes if name in FOUNDATION])
+
+    def _end(self, names: list[str]) -> None:
+        """End processes and wait for them; one that is just starting is told once it has an id."""
+        told: set[str] = set()
+        while any(self._runs(name) for name in names) and time.monotonic() < self._kill_at:
+            for name in names:
+                pid = self._processes[name].get("pid")
+                if pid and name not in told and self._runs(name):
+                    self._procmgr.terminate(pid)
+                    told.add(name)
             time.sleep(0.05)
-        self._signal([name for name in self._processes if name in FOUNDATION])
+
+    @property
+    def ends(self) -> bool:
+        """Whether it was told to stop."""
+        return self._terminating
 
     def _runs(self, name: str) -> bool:
         return "returncode" not in self._processes[name]
-
-    def _signal(self, names: list[str]) -> None:
-        for name in names:
-            pid = self._processes[name].get("pid")
-            if pid and self._runs(name):
-                self._procmgr.terminate(pid)
 
 
 @click.command()
@@ -92,7 +99,7 @@ def up(folder: Path) -> None:
         config.load()  # a wrong setting ends it here, with one line, and not in five processes
         ready = folder / "ready.json"
         ready.unlink(missing_ok=True)
-        manager = StagedManager(lambda: _announce(stack, ready))
+        manager = StagedManager(lambda: _announce(stack, ready, lambda: manager.ends))
         for name, command in stack.processes(parse_procfile(procfile.read_text()).processes).items():
             manager.add_process(name, command)
         manager.loop()
@@ -112,26 +119,29 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def _announce(stack: local.Stack, ready: Path) -> None:
+def _announce(stack: local.Stack, ready: Path, ends: Callable[[], bool]) -> None:
     """Prepare the demo account and print how to call, once everything answers."""
     try:
         services = build(config.load())
         if stack.simulated:
             local.simulated_sessions(services)
         api_key = local.demo_account(services, stack.folder)
-        _await_ready(stack.base_url)
+        _await_ready(stack.base_url, ends)
     except (StoryhookError, TimeoutError) as error:
-        click.echo(f"storyhook: not ready: {error}", err=True)
+        if not ends():
+            click.echo(f"storyhook: not ready: {error}", err=True)
+        return
+    if ends():
         return
     urls = {"url": stack.base_url, "receiver": stack.receiver_url}
     local.write_private(ready, json.dumps({**urls, "apiKey": api_key}))
     click.echo(_banner(stack, api_key))
 
 
-def _await_ready(base_url: str) -> None:
+def _await_ready(base_url: str, ends: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_LIMIT
     problem = "no answer"
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not ends():
         try:
             answer = requests.get(f"{base_url}/readyz", timeout=2)
             if answer.ok:
@@ -140,6 +150,8 @@ def _await_ready(base_url: str) -> None:
         except requests.RequestException as error:
             problem = str(error)
         time.sleep(0.1)
+    if ends():
+        return
     raise TimeoutError(f"not everything answered within {START_LIMIT:.0f} seconds: {problem}")
 
 

@@ -15,7 +15,7 @@ DELIVERY = "msg"
 EXCHANGE = "http"  # one HTTP exchange that created no request
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
-_SHAPE = re.compile(r"^([a-z]+)_([0-9a-f]{2})([0-9a-hjkmnp-tv-z]{26})$")
+_SHAPE = re.compile(r"([a-z]+)_([0-9a-f]{2})([0-9a-hjkmnp-tv-z]{26})")
 
 
 def new_id(kind: str, shard: int, now_ms: int) -> str:
@@ -53,7 +53,7 @@ def request_of(delivery_id: str) -> str:
 
 def shard_of(identifier: str, kind: str) -> int | None:
     """Return the shard an id names, or None when it is no id of ``kind``."""
-    match = _SHAPE.match(identifier)
+    match = _SHAPE.fullmatch(identifier)
     if match is None or match.group(1) != kind:
         return None
     return int(match.group(2), 16)

@@ -35,6 +35,8 @@ def reel_data(user_id: str, user: dict[str, Any], reel: dict[str, Any] | None) -
     if reel is None:
         return {"id": str(user_id), "user": with_string_ids(user), "items": []}
     data: dict[str, Any] = with_string_ids(reel)
-    data.setdefault("id", str(user_id))
-    data.setdefault("user", with_string_ids(user))
+    if data.get("id") is None:
+        data["id"] = str(user_id)
+    if data.get("user") is None:
+        data["user"] = with_string_ids(user)
     return data

@@ -26,42 +26,42 @@ class Target:
         return f"{self.host}:{self.port}"
 
 
-def target_of(url: str) -> Target:
-    """Return where ``url`` leads. Raises ValidationFailed for what is no plain http(s) URL."""
+def target_of(url: str, field: str = "webhookUrl") -> Target:
+    """Return where ``url`` leads. Raises ValidationFailed, naming ``field``, for no plain http(s) URL."""
     if len(url) > URL_MAX:
-        raise _bad_url(f"A webhookUrl has at most {URL_MAX} characters.")
+        raise _bad_url(field, f"A webhook URL has at most {URL_MAX} characters.")
     if any(ord(letter) <= 32 or ord(letter) == 127 for letter in url) or "\\" in url:
-        raise _bad_url("A webhookUrl holds no spaces, control characters or backslashes.")
+        raise _bad_url(field, "A webhook URL holds no spaces, control characters or backslashes.")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise _bad_url("This is no valid URL.") from None
+        raise _bad_url(field, "This is no valid URL.") from None
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS or not host:
-        raise _bad_url("Give an absolute http:// or https:// URL.")
+        raise _bad_url(field, "Give an absolute http:// or https:// URL.")
     if "@" in parts.netloc:
-        raise _bad_url("A webhookUrl carries no user name or password.")
+        raise _bad_url(field, "A webhook URL carries no user name or password.")
     # As those who connect read it: %6c is l, a digit in a circle is a digit, an ideographic stop a dot.
     host = unicodedata.normalize("NFKC", unquote(host)).replace("\u3002", ".").lower().rstrip(".")
     if not all(0 < len(label) < 64 for label in host.split(".")) or not set(host).isdisjoint("/?#@ "):
-        raise _bad_url("The webhookUrl names no valid host.")
+        raise _bad_url(field, "This URL names no valid host.")
     return Target(host, port if port is not None else _DEFAULT_PORTS[scheme])
 
 
-def check_url(url: str, policy: AddressPolicy) -> Target:
+def check_url(url: str, policy: AddressPolicy, field: str = "webhookUrl") -> Target:
     """Return where ``url`` leads when a webhook may be sent there, as far as the URL tells.
 
     A name is looked up only when connecting, where every address it resolves to is checked. Raises
     ValidationFailed for what is no plain http(s) URL, WebhookForbidden for an inner address or port.
     """
-    target = target_of(url)
+    target = target_of(url, field)
     if not port_is_allowed(target.port):
         raise WebhookForbidden(f"Webhooks go to ports 80, 443 and 1024 upward, and not to {target.port}.")
     address = literal_address(target.host)
     inner = policy.why_forbidden(target.host, address) if address else _inner_name(target.host, policy)
     if inner:
-        raise WebhookForbidden(f"The webhookUrl names an address this service does not reach ({inner}).")
+        raise WebhookForbidden(f"The {field} names an address this service does not reach ({inner}).")
     return target
 
 
@@ -85,5 +85,5 @@ def _inner_name(host: str, policy: AddressPolicy) -> str | None:
     return "inner name" if named_inner and host not in policy.hosts else None
 
 
-def _bad_url(sentence: str) -> ValidationFailed:
-    return ValidationFailed(details={"webhookUrl": [sentence]})
+def _bad_url(field: str, sentence: str) -> ValidationFailed:
+    return ValidationFailed(details={field: [sentence]})

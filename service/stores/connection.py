@@ -53,8 +53,10 @@ def is_outage(error: redis_errors.RedisError) -> bool:
         redis_errors.OutOfMemoryError,
         redis_errors.ClusterDownError,
     )
-    # A disk that is full shows as MISCONF, a replica set that is too small as NOREPLICAS.
-    return isinstance(error, trouble) or str(error).startswith(("MISCONF", "NOREPLICAS", "MASTERDOWN"))
+    # A disk that is full shows as MISCONF, a replica set that is too small as NOREPLICAS; in a
+    # pipeline the words come after the number of the command.
+    told = str(error)
+    return isinstance(error, trouble) or any(word in told for word in ("MISCONF", "NOREPLICAS", "MASTERDOWN"))
 
 
 def translate(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -57,7 +57,7 @@ class Hosts:
         )
         if circuit == "open":
             self._redis.zadd(keys.CIRCUITS, {host: time.time()})
-        elif _verdict(attempt) == "fine":
+        elif circuit == "recovered":
             self._redis.zrem(keys.CIRCUITS, host)
 
     def open_circuits(self) -> list[str]:

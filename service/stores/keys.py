@@ -26,7 +26,7 @@ key                              type    lifetime                     holds
 ``g:accounts``                   set     for good                     account ids
 ``g:email:<address>``            string  for good                     account id
 ``g:key:<id>``                   hash    until revoked                an API key
-``g:worker:<name>``              string  15 s                         a living worker process
+``g:workers``                    zset    for good                     worker processes by their last beat
 ``g:beat:...``                                                        celery-redbeat: the schedule, who leads
 ``g:login:<kind>:<who>``         string  the window                   tries to log in
 ``g:circuits``                   zset    minutes                      hosts whose circuit is open

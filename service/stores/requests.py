@@ -89,10 +89,10 @@ class Requests:
             webhook_url=submission.webhook_url,
         )
 
-    def _index_floor(self, request_id: str, shard: int) -> str:
-        # The new id carries the time of this call, so no other clock is asked.
-        born = ids.born_ms(request_id)
-        return ids.floor_id(ids.REQUEST, shard, born - self._policy.result_ttl * 1000)
+    def _index_floor(self, request_id: str, shard: int, *, lifetimes: int = 1) -> str:
+        # The id carries its time, so no other clock is asked. A delivery lives on after its request.
+        oldest = ids.born_ms(request_id) - lifetimes * self._policy.result_ttl * 1000
+        return ids.floor_id(ids.REQUEST, shard, oldest)
 
     def get(self, request_id: str) -> RequestRecord | None:
         return request_record(request_id, self._redis.hgetall(keys.request(request_id)))
@@ -207,7 +207,7 @@ class Requests:
                 delivery_id,
                 host,
                 self._policy.pickup_grace * 1000,
-                ids.delivery_of(self._index_floor(request.request_id, shard)),
+                ids.delivery_of(self._index_floor(request.request_id, shard, lifetimes=2)),
             ],
         )
         return answer

@@ -4,7 +4,7 @@
 -- ARGV  1 delivery id   2 "failed", "fine" or "unknown"   3 milliseconds of going slow, or 0
 --       4 attempts needed to judge   5 share of failures that opens (percent)
 --       6 window (minutes)   7 milliseconds the circuit stays open
--- Returns  "open" or "closed"
+-- Returns  "open", "closed", or "recovered" when this attempt closed the circuit
 redis.call('ZREM', KEYS[1], ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -15,7 +15,7 @@ if ARGV[2] == 'unknown' then
 end
 if ARGV[2] == 'fine' and open_until then
   redis.call('DEL', KEYS[2])
-  return 'closed'
+  return 'recovered'
 end
 
 local minute = math.floor(now / 60000)

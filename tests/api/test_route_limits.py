@@ -1,0 +1,107 @@
+"""Rate limits: calls that start work count, looking is free."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from service.domain.accounts import Limit
+from tests.api.support import CREDITS, STORIES, Front, assert_error, in_threads, make_caller
+
+
+def test_a_call_over_the_limit_is_429_and_leaves_no_trace(make: Callable[..., Front]) -> None:
+    front = make(rate_limits=(Limit(2, 60),))
+    for _ in range(2):
+        front.accept()
+    before, published = front.stored(), list(front.queue.published)
+    response = front.stories(prefer="respond-async")
+
+    assert_error(response, 429, "rate_limited")
+    assert 0 < int(response.headers["Retry-After"]) <= 60
+    assert response.headers["RateLimit-Policy"] == '"minute";q=2;w=60'
+    assert re.fullmatch(r'"minute";r=0;t=\d+', response.headers["RateLimit"])
+    assert front.stored() == before
+    assert front.queue.published == published
+    assert front.available() == CREDITS - 2
+
+
+def test_the_headers_count_down(make: Callable[..., Front]) -> None:
+    front = make(rate_limits=(Limit(3, 60),))
+    left = []
+    for _ in range(3):
+        header = front.stories(prefer="respond-async").headers["RateLimit"]
+        remaining, resets = re.fullmatch(r'"minute";r=(\d+);t=(\d+)', header).groups()
+        assert 0 < int(resets) <= 60
+        left.append(int(remaining))
+
+    assert left == [2, 1, 0]
+
+
+def test_the_call_comes_through_again_when_the_window_is_over(make: Callable[..., Front]) -> None:
+    front = make(rate_limits=(Limit(1, 60),))
+    front.accept()
+    assert front.stories(prefer="respond-async").status_code == 429
+    [window] = front.redis.keys("*:rate:60")
+    assert 0 < front.redis.ttl(window) <= 60
+    front.redis.delete(window)
+
+    front.accept()
+
+
+def test_what_was_refused_does_not_count_against_a_longer_window(make: Callable[..., Front]) -> None:
+    front = make(rate_limits=(Limit(1, 10), Limit(3, 60)))
+    front.accept()
+    for _ in range(5):
+        response = front.stories(prefer="respond-async")
+        assert response.status_code == 429
+        assert 0 < int(response.headers["Retry-After"]) <= 10
+    assert '"minute";r=2;' in response.headers["RateLimit"]
+    assert '"10s";r=0;' in response.headers["RateLimit"]
+
+
+def test_each_account_has_its_own_limit_whatever_key_it_uses(make: Callable[..., Front]) -> None:
+    front = make(rate_limits=(Limit(1, 60),))
+    front.accept()
+    second = front.call("POST", "/keys", json={"name": "second"}).json["key"]
+    response = front.client.post(STORIES, json={"username": "nasa"}, headers={"x-access-key": second})
+
+    assert_error(response, 429, "rate_limited")
+    front.accept(by=front.other)
+
+
+def test_looking_is_not_limited(make: Callable[..., Front]) -> None:
+    front = make(rate_limits=(Limit(1, 60),))
+    request_id = front.accept()
+    assert front.stories(prefer="respond-async").status_code == 429
+
+    for _ in range(3):
+        for path in (
+            "/api/requests", f"/api/requests/{request_id}", "/api/credits", "/api/credits/ledger",
+            "/api/prices", "/api/webhooks/secret", "/api/webhooks/deliveries", "/keys",
+        ):  # fmt: skip
+            assert front.get(path).status_code == 200
+    assert front.call("POST", f"/api/requests/{request_id}/cancel").status_code == 200
+
+
+def test_no_more_than_the_limit_comes_through_at_once(make: Callable[..., Front]) -> None:
+    front = make(rate_limits=(Limit(5, 60),))
+    statuses = in_threads(12, lambda: front.stories(prefer="respond-async").status_code)
+
+    assert sorted(statuses) == [202] * 5 + [429] * 7
+
+
+def test_the_limit_is_looked_at_before_the_purse(make: Callable[..., Front]) -> None:
+    front = make(rate_limits=(Limit(1, 60),))
+    poor = make_caller(front.services, "poor@example.com", credits=0)
+
+    assert front.stories(by=poor).status_code == 402
+    assert front.stories(by=poor).status_code == 429
+
+
+def test_an_installation_without_limits_sends_no_headers_of_them(make: Callable[..., Front]) -> None:
+    front = make(rate_limits=())
+    response = front.stories(prefer="respond-async")
+
+    assert response.status_code == 202
+    assert "RateLimit" not in response.headers
+    assert "RateLimit-Policy" not in response.headers

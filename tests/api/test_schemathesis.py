@@ -1,0 +1,154 @@
+"""What the specification declares holds for thousands of calls nobody thought of."""
+
+from __future__ import annotations
+
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.config import SchemathesisConfig
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from service import config
+from service.domain.deliveries import DELIVERED, Attempt, Plan
+from service.domain.ports import Services
+from tests.api.support import FakeSource, Front, fake_store, make_front
+from tests.conftest import SECRET, SHARDS, RecordingQueue
+from workers import scrape
+
+EXAMPLES = 20
+CHECKED = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+OPERATIONS = [
+    ("POST", "/api/instagram/stories"),
+    ("GET", "/api/requests"),
+    ("GET", "/api/requests/{request_id}"),
+    ("POST", "/api/requests/{request_id}/cancel"),
+    ("GET", "/api/credits"),
+    ("GET", "/api/credits/ledger"),
+    ("GET", "/api/prices"),
+    ("GET", "/api/webhooks/secret"),
+    ("POST", "/api/webhooks/secret/rotate"),
+    ("GET", "/api/webhooks/deliveries"),
+    ("GET", "/api/webhooks/deliveries/{delivery_id}"),
+    ("POST", "/api/webhooks/deliveries/{delivery_id}/replay"),
+    ("POST", "/api/webhooks/replay"),
+    ("POST", "/api/webhooks/test"),
+    ("POST", "/auth/login"),
+    ("POST", "/auth/register"),
+    ("GET", "/keys"),
+    ("POST", "/keys"),
+    ("DELETE", "/keys/{key_id}"),
+]
+
+
+class InlineQueue(RecordingQueue):
+    """Does the work at once, in place of workers."""
+
+    services: Services
+
+    def enqueue(self, task: str, queue: str, *args: str) -> bool:
+        if task == "scrape":
+            scrape.run(self.services, FakeSource(), args[0])
+        elif claim := self.services.deliveries.claim(*args):
+            made = Attempt(at=1_790_000_000, duration=0.1, status=200)
+            self.services.deliveries.record(claim, made, Plan(DELIVERED))
+        return True
+
+
+@pytest.fixture(scope="module")
+def fed() -> Front:
+    """A front end that never runs dry, and where something is to be found."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "ENVIRONMENT": "development",
+            "SECRET_KEY": SECRET,
+            "WEBHOOK_ALLOW": "127.0.0.0/8,localhost",
+            "SHARDS": str(SHARDS),
+            "RATE_LIMITS": "",
+            "SYNC_DEADLINE": "0.05",
+            "SYNC_DEADLINE_MAX": "0.05",
+        }.items():
+            patch.setenv(name, value)
+        settings = config.load()
+    queue = InlineQueue()
+    front = make_front(settings, fake_store(), queue)
+    queue.services = front.services
+    front.services.credits.add(front.me.account.account_id, 1_000_000, entry_type="topup", note="plenty")
+    return front
+
+
+@pytest.fixture(scope="module")
+def specification(fed: Front) -> BaseSchema:
+    return schemathesis.openapi.from_wsgi("/openapi.json", fed.app, config=SchemathesisConfig(seed=1))
+
+
+def test_every_documented_operation_is_tried(specification: BaseSchema) -> None:
+    documented = {
+        (operation.method.upper(), operation.path)
+        for operation in (result.ok() for result in specification.get_all_operations())
+    }
+
+    assert documented == set(OPERATIONS)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+def test_every_answer_is_as_documented(
+    specification: BaseSchema, fed: Front, method: str, path: str, mode: GenerationMode
+) -> None:
+    cases = specification[path][method].as_strategy(generation_mode=mode)
+
+    @hypothesis.settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @hypothesis.given(case=cases)
+    def run(case: schemathesis.Case) -> None:
+        response = case.call(headers=fed.me.headers)
+        case.validate_response(response, checks=CHECKED)
+
+    run()
+
+
+def test_answers_about_what_exists_are_as_documented(specification: BaseSchema, fed: Front) -> None:
+    ended = fed.stories(fields={"webhookUrl": "https://example.com/hook"}).json["requestId"]
+    failed = fed.stories("nobody").json["requestId"]
+    delivery = fed.get("/api/webhooks/deliveries").json["deliveries"][0]["id"]
+    key = fed.call("POST", "/keys", json={"name": "short-lived"}).json["id"]
+    known = [
+        ("GET", "/api/requests/{request_id}", {"request_id": ended}),
+        ("GET", "/api/requests/{request_id}", {"request_id": failed}),
+        ("POST", "/api/requests/{request_id}/cancel", {"request_id": failed}),
+        ("GET", "/api/webhooks/deliveries/{delivery_id}", {"delivery_id": delivery}),
+        ("POST", "/api/webhooks/deliveries/{delivery_id}/replay", {"delivery_id": delivery}),
+        ("DELETE", "/keys/{key_id}", {"key_id": key}),
+        *((method, path, {}) for method, path in OPERATIONS if method == "GET" and "{" not in path),
+    ]
+    statuses = []
+    for method, path, parameters in known:
+        case = specification[path][method].Case(path_parameters=parameters)
+        response = case.call(headers=fed.me.headers)
+        statuses.append(response.status_code)
+        if response.status_code < 400:  # the shape of errors has its own tests
+            case.validate_response(response, checks=CHECKED)
+
+    assert statuses == [200, 200, 409, 200, 202, 204, *[200] * (len(known) - 6)]

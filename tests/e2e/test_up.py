@@ -1,0 +1,129 @@
+"""`storyhook up` and `storyhook demo`: what a newcomer runs first."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import await_true
+from tests.e2e.clients import Customer
+from tests.e2e.stack import FOUNDATION, SERVICE, Stack, leaving_nothing
+from tests.e2e.up import Up, has_children
+
+
+def test_what_it_prints_works_and_ctrl_c_leaves_nothing(home: Callable[[], Path]) -> None:
+    with leaving_nothing(Up(home())) as up:
+        up.start()
+        assert set(up.pids()) == {*FOUNDATION, *SERVICE, "receiver"}
+        wait, deliver = re.findall(r"^curl .*$", up.output(), re.MULTILINE)
+        found = json.loads(shell(up, wait))
+        assert (found["outcome"], found["username"]) == ("found", "instagram")
+        queued = json.loads(shell(up, deliver))
+        assert queued["status"] == "processing"
+        await_true(lambda: told(up, queued["requestId"]))
+        assert "signature valid" in told(up, queued["requestId"])
+        assert "nasa" in told(up, queued["requestId"])
+
+        second = up.storyhook("up")
+        assert (second.returncode, second.stdout, second.stderr.count("\n")) == (2, "", 1)
+        assert "storyhook runs already" in second.stderr
+
+        key = up.ready()["apiKey"]
+        assert up.interrupt() == 0
+        up.assert_gone()
+        assert "Traceback" not in up.output()
+        assert sorted(path.name for path in up.folder.iterdir()) == [
+            "demo.json", "run.env", "run.lock", "secret_key", "simulator", "store",
+        ]  # fmt: skip
+
+        up.start()
+        customer = Customer(up.base_url, up.ready()["apiKey"])
+        assert customer.api_key == key
+        assert customer.credits() == {"balance": 998, "held": 0, "available": 998}
+        assert len(customer.call("GET", "/api/requests").json()["requests"]) == 2
+
+        up.kill("beat")  # when one dies, all end
+        assert up.process.wait(40) not in {0, 2}
+
+
+def test_ctrl_c_in_the_middle_of_the_start_ends_it(home: Callable[[], Path]) -> None:
+    with leaving_nothing(Up(home())) as up:
+        up.launch()
+        await_true(lambda: has_children(up.process.pid))
+        assert up.interrupt(10) == 0
+
+
+def test_a_store_of_ones_own_is_used_instead_of_the_embedded_one(
+    stack: Stack, home: Callable[[], Path]
+) -> None:
+    redis_url = stack.plan.environment["REDIS_URL"].replace("/0", "/7")
+    with leaving_nothing(Up(home(), REDIS_URL=redis_url)) as up:
+        up.start()
+        assert set(up.pids()) == {"instagram", *SERVICE, "receiver"}
+        assert "STORE_PORT" not in up.plan.ports()
+        assert not (up.folder / "store").exists()
+        assert Customer(up.base_url, up.ready()["apiKey"]).stories("nasa").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["PORT", "SIMULATOR_PORT", "LISTEN_PORT", "STORE_PORT"])
+def test_a_busy_port_is_one_line_that_names_the_setting(home: Callable[[], Path], name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        stack = Up(home(), **{name: str(port)})
+        answer = stack.storyhook("up", **stack.given)
+    assert (answer.returncode, answer.stdout, answer.stderr.count("\n")) == (2, "", 1)
+    assert answer.stderr.startswith(f"storyhook: Port {port} is in use.")
+    assert f"{name}=" in answer.stderr
+    assert stack.what_is_left() == []
+    shutil.rmtree(stack.home)
+
+
+def test_it_needs_the_folder_of_the_project(stack: Stack, tmp_path: Path) -> None:
+    answer = subprocess.run(
+        ["storyhook", "up"],
+        cwd=tmp_path,
+        env=stack.shell_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)
+    assert "Procfile" in answer.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_matches_every_step_and_leaves_nothing(home: Callable[[], Path]) -> None:
+    stack = Stack(home())
+    # Set up for something else, which the demo must leave alone.
+    answer = stack.storyhook("demo", REDIS_URL="redis://127.0.0.1:1/0", BROKER_URL="redis://127.0.0.1:1/1")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "every step matched" in answer.stdout
+    assert answer.stderr == ""
+    assert stack.what_is_left() == []
+    shutil.rmtree(stack.home)
+
+
+def told(up: Up, request_id: str) -> str:
+    """Return what the receiver in the terminal says of a request's webhook."""
+    lines = up.output().splitlines()
+    return next((line for line in lines if "receiver" in line and request_id in line), "")
+
+
+def shell(up: Up, line: str) -> str:
+    """Run a line as somebody does who copied it from the terminal."""
+    run = subprocess.run(
+        ["bash", "-c", line],
+        env=up.shell_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return run.stdout

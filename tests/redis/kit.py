@@ -1,0 +1,113 @@
+"""What the tests of this folder share: scripts called alone and watched, and requests on their way."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from redis import Redis
+from redis.client import NEVER_DECODE
+
+from service.domain import ids
+from service.domain.requests import BULK, Ending, RequestRecord, Submission
+from service.stores import scripts
+
+T = TypeVar("T")
+
+ACCOUNT = ids.new_id(ids.ACCOUNT, 2, 1_700_000_000_000)
+NOW = 1_700_000_000_000
+
+
+# --- scripts, one at a time ----------------------------------------------------------------------
+
+
+def head(name: str) -> str:
+    """The comment a script begins with."""
+    lines = scripts.source(name).splitlines()
+    first = next(number for number, line in enumerate(lines) if not line.startswith("--"))
+    return "\n".join(line.removeprefix("--") for line in lines[:first])
+
+
+def documented(name: str, what: str) -> int:
+    """How many KEYS or ARGV the head of a script numbers; 0 when it numbers none."""
+    match = re.search(rf"^ {what}  (.*?)(?=^ [A-Z]\w+  )", head(name), re.MULTILINE | re.DOTALL)
+    assert match, f"{name}.lua documents no {what}"
+    numbers = [int(number) for number in re.findall(r"(?:^|\s\s)(\d+) ", match.group(1))]
+    assert numbers == list(range(1, len(numbers) + 1)), f"{name}.lua counts its {what} {numbers}"
+    return len(numbers)
+
+
+def snapshot(redis: Redis) -> dict[str, tuple[bytes, int]]:
+    """Everything in the store: each key's value as the server serializes it, and when it expires."""
+    options = {NEVER_DECODE: True}
+    return {
+        key: (redis.execute_command("DUMP", key, **options), redis.execute_command("PEXPIRETIME", key))
+        for key in redis.scan_iter()
+    }
+
+
+class Lua:
+    """Calls scripts as their heads say, and sees to it that they change the keys they were given only."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+
+    def __call__(self, name: str, keys: Sequence[str], *args: object) -> Any:
+        if documented(name, "KEYS"):
+            assert len(keys) == documented(name, "KEYS")
+            assert len(args) == documented(name, "ARGV")
+        before = snapshot(self.redis)
+        answer = scripts.load(self.redis, name)(keys=list(keys), args=list(args))
+        after = snapshot(self.redis)
+        changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+        assert changed <= set(keys), f"{name}.lua changed {changed - set(keys)}"
+        return answer
+
+
+# --- requests on their way -----------------------------------------------------------------------
+
+
+def submission(account_id: str = ACCOUNT, at: int = NOW, **changes: Any) -> Submission:
+    request_id = ids.new_id(ids.REQUEST, ids.shard_in(account_id), at)
+    made = Submission(request_id, account_id, "stories", "anna", BULK, hold=1)
+    return replace(made, **changes)
+
+
+def ending(**changes: Any) -> Ending:
+    return replace(
+        Ending("succeeded", b'{"success":true}', charge=1, outcome="found", item_count=3), **changes
+    )
+
+
+CANCEL = Ending("cancelled", b'{"success":false}', charge=0, code="cancelled")
+
+
+def queued(record: Submission) -> RequestRecord:
+    """What a caller of ``cancel`` holds in its hands."""
+    return RequestRecord(
+        record.request_id,
+        record.account_id,
+        record.operation,
+        record.username,
+        record.queue,
+        status="queued",
+        hold=record.hold,
+        created_at=NOW,
+        webhook_url=record.webhook_url,
+    )
+
+
+def at_once(count: int, call: Callable[[int], T]) -> list[T]:
+    """Call ``call(0..count-1)`` from as many threads, all let go at the same moment."""
+    gate = threading.Barrier(count)
+
+    def run(number: int) -> T:
+        gate.wait()
+        return call(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))

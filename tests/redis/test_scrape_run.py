@@ -1,0 +1,326 @@
+"""One request worked on: a hand-written upstream, a store that is fake or real."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from service.config import Settings
+from service.domain.credits import Balance, price_list
+from service.domain.errors import (
+    AccountPrivate,
+    FetchError,
+    OptedOut,
+    Retry,
+    StoreUnavailable,
+    UpstreamBlocked,
+    UpstreamFailed,
+    UpstreamTimeout,
+    UserNotFound,
+    ValidationFailed,
+)
+from service.domain.ports import Services
+from service.domain.requests import RequestRecord
+from service.stores import keys
+from tests.conftest import RecordingQueue, make_services
+from tests.redis.kit import ACCOUNT, submission
+from workers import scrape
+from workers.sources.contract import Reel
+
+USER = {"pk": 42, "username": "anna"}
+STORIES = Reel("42", USER, {"id": 42, "user": USER, "items": [{"pk": 3_741_925_019_028_375_123}, {"pk": 2}]})
+NO_STORIES = Reel("42", USER, None)
+
+
+class Upstream:
+    """Gives one answer after the other; an exception is raised, a function is called."""
+
+    name = "upstream"
+
+    def __init__(self, *answers: Any) -> None:
+        self.asked: list[str] = []
+        self._answers = list(answers)
+
+    def stories(self, username: str) -> Reel:
+        self.asked.append(username)
+        answer = self._answers.pop(0)
+        if callable(answer) and not isinstance(answer, type):
+            answer = answer()
+        if isinstance(answer, Exception) or (isinstance(answer, type) and issubclass(answer, Exception)):
+            raise answer
+        assert isinstance(answer, Reel)
+        return answer
+
+
+@pytest.fixture
+def services(settings: Settings, redis: Redis, queue: RecordingQueue) -> Services:
+    made = make_services(settings, redis, queue, fetch_tries=2, max_attempts=3)
+    made.credits.add(ACCOUNT, 10, entry_type="topup", note="")
+    return made
+
+
+def submit(services: Services, **changes: Any) -> str:
+    return services.requests.submit(submission(**changes)).request_id
+
+
+def worked_on(
+    services: Services, upstream: Upstream, request_id: str
+) -> tuple[RequestRecord, dict[str, Any]]:
+    """The record and envelope after a worker ran."""
+    scrape.run(services, upstream, request_id)
+    record, envelope = services.requests.get(request_id), services.requests.envelope(request_id)
+    assert record is not None
+    assert envelope is not None
+    return record, json.loads(envelope)
+
+
+def balance(services: Services) -> Balance:
+    return services.credits.balance(ACCOUNT)
+
+
+def test_stories_are_stored_and_charged(services: Services) -> None:
+    upstream = Upstream(STORIES)
+    request_id = submit(services)
+    record, envelope = worked_on(services, upstream, request_id)
+    assert upstream.asked == ["anna"]
+    assert (record.status, record.outcome, record.item_count, record.charged) == ("succeeded", "found", 2, 1)
+    assert envelope["data"]["items"][0]["pk"] == "3741925019028375123"
+    assert (envelope["success"], envelope["requestId"], envelope["creditsCharged"]) == (True, request_id, 1)
+    assert balance(services) == Balance(9, 0)
+
+
+def test_an_account_without_stories_is_empty_and_charged(services: Services) -> None:
+    record, envelope = worked_on(services, Upstream(NO_STORIES), submit(services))
+    assert (record.status, record.outcome, record.item_count) == ("succeeded", "empty", 0)
+    assert envelope["data"] == {"id": "42", "user": {"pk": "42", "username": "anna"}, "items": []}
+    assert balance(services) == Balance(9, 0)
+
+
+@pytest.mark.parametrize("error", [AccountPrivate, UserNotFound, OptedOut])
+def test_a_final_answer_is_not_asked_for_again_and_costs_nothing(
+    services: Services, error: type[FetchError]
+) -> None:
+    upstream = Upstream(error)
+    record, envelope = worked_on(services, upstream, submit(services))
+    assert len(upstream.asked) == 1
+    assert (record.status, record.code, record.outcome) == ("failed", error.code, None)
+    assert (envelope["success"], envelope["code"]) == (False, error.code)
+    assert envelope["error"] == error.default_message
+    assert balance(services) == Balance(10, 0)
+
+
+@pytest.mark.parametrize("error", [UpstreamTimeout, UpstreamFailed, UpstreamBlocked])
+def test_what_may_work_in_a_moment_or_elsewhere_is_tried_again(
+    services: Services, error: type[FetchError]
+) -> None:
+    upstream = Upstream(error, STORIES)
+    record, _ = worked_on(services, upstream, submit(services))
+    assert len(upstream.asked) == 2
+    assert record.status == "succeeded"
+
+
+@pytest.mark.parametrize("error", [UpstreamTimeout, UpstreamFailed, UpstreamBlocked])
+def test_when_the_tries_are_used_up_the_last_error_stands(
+    services: Services, error: type[FetchError]
+) -> None:
+    upstream = Upstream(UpstreamTimeout, error)
+    record, _ = worked_on(services, upstream, submit(services))
+    assert (record.status, record.code) == ("failed", error.code)
+    assert balance(services) == Balance(10, 0)
+
+
+def test_an_error_may_forbid_the_second_try_its_class_allows(services: Services) -> None:
+    upstream = Upstream(UpstreamBlocked(retry=Retry.NEVER))
+    worked_on(services, upstream, submit(services))
+    assert len(upstream.asked) == 1
+
+
+def test_elsewhere_is_tried_without_a_pause(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(scrape.time, "sleep", pauses.append)
+    worked_on(services, Upstream(UpstreamBlocked, STORIES), submit(services))
+    assert pauses == []
+    worked_on(services, Upstream(UpstreamTimeout, STORIES), submit(services))
+    assert len(pauses) == 1
+    assert 0 < pauses[0] < 1
+
+
+@pytest.mark.parametrize(
+    ("error", "wait"), [(UpstreamBlocked(), 60), (UpstreamBlocked(retry_after=7), 7), (UserNotFound(), 0)]
+)
+def test_a_refusal_says_when_to_come_back(services: Services, error: FetchError, wait: int) -> None:
+    record, _ = worked_on(services, Upstream(error, error), submit(services))
+    assert record.retry_after == wait
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a mistake of ours"), KeyError("pk"), ValidationFailed()])
+def test_what_nobody_expected_ends_as_our_own_error_and_costs_nothing(
+    services: Services, error: Exception
+) -> None:
+    record, envelope = worked_on(services, Upstream(error), submit(services))
+    assert (record.status, record.code) == ("failed", "internal_error")
+    assert "mistake" not in json.dumps(envelope)
+    assert balance(services) == Balance(10, 0)
+
+
+def test_a_reel_that_cannot_be_used_ends_as_our_own_error_and_costs_nothing(services: Services) -> None:
+    record, _ = worked_on(services, Upstream(Reel("42", USER, {"items": object()})), submit(services))
+    assert (record.status, record.code) == ("failed", "internal_error")
+    assert balance(services) == Balance(10, 0)
+
+
+def test_half_an_emoji_in_a_caption_is_no_reason_to_fail(services: Services) -> None:
+    """JSON may carry a lone surrogate, where a text was cut in the middle of a pair."""
+    caption = json.loads('"so nice \\ud83d"')
+    reel = Reel("42", USER, {"id": 42, "user": USER, "items": [{"pk": 1, "caption": {"text": caption}}]})
+    record, envelope = worked_on(services, Upstream(reel), submit(services))
+    assert record.status == "succeeded"
+    assert envelope["data"]["items"][0]["caption"]["text"].startswith("so nice")
+
+
+def test_an_outcome_an_operator_priced_is_charged(
+    settings: Settings, redis: Redis, queue: RecordingQueue
+) -> None:
+    prices = price_list({"stories": {"found": 5, "user_not_found": 2}})
+    services = make_services(settings, redis, queue, prices=prices)
+    services.credits.add(ACCOUNT, 10, entry_type="topup", note="")
+    record, envelope = worked_on(services, Upstream(UserNotFound), submit(services, hold=5))
+    assert (record.charged, envelope["creditsCharged"]) == (2, 2)
+    assert balance(services) == Balance(8, 0)
+
+
+def test_a_price_raised_meanwhile_charges_no_more_than_was_held(
+    settings: Settings, redis: Redis, queue: RecordingQueue
+) -> None:
+    services = make_services(settings, redis, queue, prices=price_list({"stories": {"found": 5}}))
+    services.credits.add(ACCOUNT, 10, entry_type="topup", note="")
+    record, _ = worked_on(services, Upstream(STORIES), submit(services, hold=1))
+    assert record.charged == 1
+
+
+# --- who works -----------------------------------------------------------------------------------
+
+
+def test_a_message_that_comes_twice_is_worked_on_once(services: Services) -> None:
+    upstream = Upstream(STORIES)
+    request_id = submit(services)
+    scrape.run(services, upstream, request_id)
+    scrape.run(services, upstream, request_id)
+    assert len(upstream.asked) == 1
+    assert balance(services) == Balance(9, 0)
+
+
+def test_a_message_about_nothing_is_nothing(services: Services) -> None:
+    upstream = Upstream()
+    scrape.run(services, upstream, submission().request_id)
+    assert upstream.asked == []
+
+
+def test_a_worker_that_lost_its_lease_drops_what_it_fetched(
+    redis: Redis, services: Services, queue: RecordingQueue
+) -> None:
+    request_id = submit(services, webhook_url="https://example.com/")
+
+    def taken_over() -> Reel:
+        redis.hset(keys.request(request_id), "lease_until", 1)
+        assert services.requests.claim(request_id) is not None
+        return STORIES
+
+    scrape.run(services, Upstream(taken_over), request_id)
+    record = services.requests.get(request_id)
+    assert record is not None
+    assert record.status == "processing"
+    assert balance(services) == Balance(10, 1)
+    assert queue.published == []
+
+
+def test_a_worker_that_lost_its_lease_does_not_try_again(redis: Redis, services: Services) -> None:
+    request_id = submit(services)
+
+    def taken_over() -> Reel:
+        redis.hset(keys.request(request_id), "lease_until", 1)
+        assert services.requests.claim(request_id) is not None
+        raise UpstreamBlocked
+
+    upstream = Upstream(taken_over, STORIES)
+    scrape.run(services, upstream, request_id)
+    assert len(upstream.asked) == 1
+
+
+def test_a_request_that_takes_workers_down_again_and_again_is_given_up(
+    redis: Redis, services: Services
+) -> None:
+    request_id = submit(services)
+    for _ in range(services.policy.max_attempts):
+        assert services.requests.claim(request_id) is not None
+        redis.hset(keys.request(request_id), "lease_until", 1)
+    upstream = Upstream(STORIES)
+    record, _ = worked_on(services, upstream, request_id)
+    assert upstream.asked == []
+    assert (record.status, record.code) == ("failed", "upstream_error")
+    assert balance(services) == Balance(10, 0)
+
+
+def test_the_last_attempt_that_is_allowed_is_made(redis: Redis, services: Services) -> None:
+    request_id = submit(services)
+    for _ in range(services.policy.max_attempts - 1):
+        services.requests.claim(request_id)
+        redis.hset(keys.request(request_id), "lease_until", 1)
+    record, _ = worked_on(services, Upstream(STORIES), request_id)
+    assert record.status == "succeeded"
+
+
+def test_a_store_that_is_out_leaves_the_request_to_the_sweep(services: Services) -> None:
+    request_id = submit(services)
+    with pytest.raises(StoreUnavailable):
+        scrape.run(services, Upstream(StoreUnavailable), request_id)
+    record = services.requests.get(request_id)
+    assert record is not None
+    assert record.status == "processing"
+    assert balance(services) == Balance(10, 1)
+
+
+# --- the webhook ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [STORIES, NO_STORIES, UserNotFound, RuntimeError])
+def test_however_it_ends_the_webhook_is_published_and_carries_the_envelope(
+    services: Services, queue: RecordingQueue, answer: Any
+) -> None:
+    request_id = submit(services, webhook_url="https://example.com/hook")
+    _, envelope = worked_on(services, Upstream(answer), request_id)
+    [(task, name, delivery_id, host)] = queue.published
+    assert (task, name, host) == ("deliver", "deliver", "example.com:443")
+    claim = services.deliveries.claim(delivery_id, host)
+    assert claim is not None
+    assert claim.body is not None
+    assert json.loads(claim.body) == envelope
+
+
+def test_without_a_webhook_nothing_is_published(services: Services, queue: RecordingQueue) -> None:
+    worked_on(services, Upstream(STORIES), submit(services))
+    assert queue.published == []
+
+
+def test_a_broker_that_is_out_loses_no_webhook(services: Services, queue: RecordingQueue) -> None:
+    queue.broken = True
+    request_id = submit(services, webhook_url="https://example.com/hook")
+    worked_on(services, Upstream(STORIES), request_id)
+    page = services.deliveries.page(ACCOUNT, statuses=None, since_ms=0, cursor=None, limit=10)
+    assert [delivery.status for delivery in page.items] == ["pending"]
+
+
+def test_workers_racing_for_one_request_ask_the_upstream_once(services: Services) -> None:
+    upstream = Upstream(*[STORIES] * 8)
+    request_id = submit(services)
+    workers = [threading.Thread(target=scrape.run, args=(services, upstream, request_id)) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(upstream.asked) == 1
+    assert balance(services) == Balance(9, 0)

@@ -1,0 +1,212 @@
+"""Accounts and API keys over the fake store and over a real one."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from service.auth.api_keys import ApiKeys
+from service.domain import ids
+from service.domain.accounts import Account
+from service.domain.errors import Conflict
+from service.secrets import at_rest
+from service.stores import accounts as module
+from service.stores import keys
+from service.stores.accounts import Accounts
+from tests.conftest import SHARDS
+from tests.redis.kit import at_once
+
+SECRET_KEY = "s" * 32
+MINT = ApiKeys(b"k" * 32)
+
+
+@pytest.fixture
+def accounts(redis: Redis) -> Accounts:
+    return Accounts(redis, at_rest(SECRET_KEY), SHARDS)
+
+
+@pytest.fixture
+def anna(accounts: Accounts) -> Account:
+    return accounts.create("anna@example.com", "hash")
+
+
+def test_an_account_is_found_by_id_by_address_and_in_the_list(accounts: Accounts, anna: Account) -> None:
+    assert accounts.get(anna.account_id) == anna
+    assert accounts.by_email("anna@example.com") == anna
+    assert accounts.all() == [anna]
+    assert ids.shard_of(anna.account_id, ids.ACCOUNT) in range(SHARDS)
+
+
+def test_an_account_that_never_was_is_nothing(accounts: Accounts) -> None:
+    assert accounts.get(ids.new_id(ids.ACCOUNT, 1, 1)) is None
+    assert accounts.by_email("nobody@example.com") is None
+    assert accounts.all() == []
+
+
+def test_an_address_is_given_once(accounts: Accounts, anna: Account, redis: Redis) -> None:
+    before = set(redis.scan_iter())
+    with pytest.raises(Conflict, match=r"anna@example\.com"):
+        accounts.create("anna@example.com", "other")
+    assert accounts.by_email("anna@example.com") == anna
+    assert set(redis.scan_iter()) == before
+
+
+def test_of_many_who_want_one_address_at_once_one_gets_it(valkey: Redis) -> None:
+    accounts = Accounts(valkey, at_rest(SECRET_KEY), SHARDS)
+
+    def create(number: int) -> Account | None:
+        try:
+            return accounts.create("anna@example.com", f"hash {number}")
+        except Conflict:
+            return None
+
+    [winner] = [made for made in at_once(20, create) if made]
+    assert accounts.by_email("anna@example.com") == winner
+    assert accounts.all() == [winner]
+    assert list(valkey.scan_iter("*acct:*")) == [keys.account(winner.account_id)]
+
+
+def test_an_account_is_made_also_when_the_reply_to_its_claim_of_the_address_was_lost(
+    redis: Redis, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client sends a command again when the connection broke before the reply."""
+    send = redis.set
+
+    def send_again(*args: Any, **options: Any) -> Any:
+        send(*args, **options)
+        return send(*args, **options)
+
+    monkeypatch.setattr(redis, "set", send_again)
+    made = accounts.create("anna@example.com", "hash")
+    assert accounts.by_email("anna@example.com") == made
+
+
+def test_disabling_an_account_revokes_its_tokens_and_enabling_brings_none_back(
+    accounts: Accounts, anna: Account
+) -> None:
+    versions = [anna.token_version]
+    for disabled in (True, False):
+        accounts.set_disabled(anna.account_id, disabled)
+        account = accounts.get(anna.account_id)
+        assert account is not None
+        assert account.disabled is disabled
+        versions.append(account.token_version)
+    assert len(set(versions)) == 3
+
+
+def test_a_new_password_revokes_the_tokens(accounts: Accounts, anna: Account) -> None:
+    accounts.set_password(anna.account_id, "new hash")
+    account = accounts.get(anna.account_id)
+    assert account is not None
+    assert account.password_hash == "new hash"
+    assert account.token_version > anna.token_version
+
+
+# --- webhook secrets -----------------------------------------------------------------------------
+
+
+def stored(redis: Redis, account: Account) -> str:
+    return " ".join(redis.hvals(keys.account(account.account_id)))
+
+
+def test_a_webhook_secret_is_one_of_standard_webhooks(accounts: Accounts, anna: Account) -> None:
+    secrets = accounts.webhook_secrets(anna.account_id)
+    assert secrets.active == [secrets.current]
+    assert 24 <= len(base64.b64decode(secrets.current.removeprefix("whsec_"), validate=True)) <= 64
+    assert secrets.current.startswith("whsec_")
+
+
+def test_every_account_has_a_secret_of_its_own(accounts: Accounts, anna: Account) -> None:
+    bert = accounts.create("bert@example.com", "hash")
+    assert accounts.webhook_secrets(anna.account_id) != accounts.webhook_secrets(bert.account_id)
+
+
+def test_webhook_secrets_are_encrypted_at_rest(redis: Redis, accounts: Accounts, anna: Account) -> None:
+    first = accounts.webhook_secrets(anna.account_id).current
+    second = accounts.rotate_webhook_secret(anna.account_id).current
+    for secret in (first, second):
+        assert secret.removeprefix("whsec_") not in stored(redis, anna)
+    assert "whsec_" not in stored(redis, anna)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - told by its name
+        Accounts(redis, at_rest("t" * 32), SHARDS).webhook_secrets(anna.account_id)
+    assert type(caught.value).__name__ == "InvalidToken"
+
+
+def test_after_a_rotation_both_secrets_sign_the_new_one_first(accounts: Accounts, anna: Account) -> None:
+    before = accounts.webhook_secrets(anna.account_id).current
+    rotated = accounts.rotate_webhook_secret(anna.account_id)
+    assert rotated.active == [rotated.current, before]
+    assert rotated.current != before
+    assert accounts.webhook_secrets(anna.account_id) == rotated
+
+
+def test_the_previous_secret_stops_signing_when_its_time_is_over(
+    accounts: Accounts, anna: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotated = accounts.rotate_webhook_secret(anna.account_id)
+    monkeypatch.setattr(module, "_now_ms", lambda: rotated.previous_expires_at - 1)
+    assert len(accounts.webhook_secrets(anna.account_id).active) == 2
+    monkeypatch.setattr(module, "_now_ms", lambda: rotated.previous_expires_at)
+    assert accounts.webhook_secrets(anna.account_id).active == [rotated.current]
+
+
+# --- keys ----------------------------------------------------------------------------------------
+
+
+def test_a_key_is_kept_as_it_was_minted(accounts: Accounts, anna: Account) -> None:
+    secret, key = MINT.mint(anna.account_id, "laptop")
+    accounts.add_key(key)
+    assert accounts.key(key.key_id) == key
+    assert accounts.keys(anna.account_id) == [key]
+    assert MINT.matches(accounts.keys(anna.account_id)[0], secret)
+
+
+def test_the_store_never_holds_a_whole_key(redis: Redis, accounts: Accounts, anna: Account) -> None:
+    secret, key = MINT.mint(anna.account_id, "laptop")
+    accounts.add_key(key)
+    proof = secret.removeprefix("sk_live_" + key.key_id)
+    assert proof not in str(redis.hgetall(keys.api_key(key.key_id)))
+
+
+def test_a_revoked_key_is_gone(redis: Redis, accounts: Accounts, anna: Account) -> None:
+    _, key = MINT.mint(anna.account_id, "laptop")
+    accounts.add_key(key)
+    assert accounts.remove_key(anna.account_id, key.key_id)
+    assert accounts.key(key.key_id) is None
+    assert accounts.keys(anna.account_id) == []
+    assert not redis.exists(keys.api_key(key.key_id))
+    assert not accounts.remove_key(anna.account_id, key.key_id)
+
+
+def test_nobody_revokes_another_accounts_key(accounts: Accounts, anna: Account) -> None:
+    bert = accounts.create("bert@example.com", "hash")
+    _, key = MINT.mint(anna.account_id, "laptop")
+    accounts.add_key(key)
+    assert not accounts.remove_key(bert.account_id, key.key_id)
+    assert accounts.key(key.key_id) == key
+
+
+def test_the_last_use_of_a_key_is_kept_to_the_minute(
+    accounts: Accounts, anna: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, key = MINT.mint(anna.account_id, "laptop")
+    accounts.add_key(key)
+    for at, expected in ((1_000_000, 1_000_000), (1_059_999, 1_000_000), (1_060_000, 1_060_000)):
+        monkeypatch.setattr(module, "_now_ms", lambda at=at: at)
+        current = accounts.key(key.key_id)
+        assert current is not None
+        accounts.touch_key(current)
+        touched = accounts.key(key.key_id)
+        assert touched is not None
+        assert touched.last_used_at == expected
+
+
+def test_a_key_used_while_it_was_revoked_stays_revoked(accounts: Accounts, anna: Account) -> None:
+    _, key = MINT.mint(anna.account_id, "laptop")
+    accounts.add_key(key)
+    accounts.remove_key(anna.account_id, key.key_id)
+    accounts.touch_key(key)
+    assert accounts.key(key.key_id) is None

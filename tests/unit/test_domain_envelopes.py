@@ -1,0 +1,66 @@
+"""The one envelope of sync answers, polls and webhooks."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.domain import envelopes
+from service.domain.requests import CANCELLED, PROCESSING, RequestRecord
+
+AT = 1_700_000_000_123
+REQUEST = RequestRecord("req_1", "acc_1", "stories", "anna", "bulk", PROCESSING, hold=1, created_at=AT)
+
+
+def test_a_success_carries_the_data_and_counts_its_items() -> None:
+    data = {"id": "1", "user": {}, "items": [{}, {}]}
+    made = envelopes.success(REQUEST, outcome="found", data=data, charged=1, now_ms=AT + 1000)
+    assert made == {
+        "success": True,
+        "requestId": "req_1",
+        "status": "succeeded",
+        "outcome": "found",
+        "username": "anna",
+        "data": data,
+        "itemCount": 2,
+        "creditsCharged": 1,
+        "createdAt": "2023-11-14T22:13:20.123Z",
+        "finishedAt": "2023-11-14T22:13:21.123Z",
+    }
+
+
+def test_a_failure_says_what_happened_in_a_word_and_in_a_sentence() -> None:
+    made = envelopes.failure(REQUEST, code="account_private", message="It is private.", now_ms=AT)
+    assert (made["success"], made["status"]) == (False, "failed")
+    assert (made["code"], made["error"], made["creditsCharged"]) == ("account_private", "It is private.", 0)
+    assert "data" not in made
+
+
+def test_a_cancelled_request_says_so() -> None:
+    made = envelopes.failure(REQUEST, code=CANCELLED, message="m", now_ms=AT, status=CANCELLED)
+    assert made["status"] == "cancelled"
+
+
+def test_a_running_request_has_neither_data_nor_an_end() -> None:
+    made = envelopes.running(REQUEST)
+    assert (made["success"], made["status"], made["requestId"]) == (True, "processing", "req_1")
+    assert not {"data", "finishedAt", "error"} & set(made)
+
+
+def test_a_summary_has_no_end_before_the_end() -> None:
+    assert envelopes.summary(REQUEST)["finishedAt"] is None
+
+
+def test_all_ways_to_show_a_request_agree_on_id_and_name() -> None:
+    shown = [
+        envelopes.success(REQUEST, outcome="empty", data={"items": []}, charged=0, now_ms=AT),
+        envelopes.failure(REQUEST, code="c", message="m", now_ms=AT),
+        envelopes.running(REQUEST),
+        envelopes.summary(REQUEST),
+    ]
+    common = {(one["requestId"], one["username"], one["createdAt"]) for one in shown}
+    assert common == {("req_1", "anna", "2023-11-14T22:13:20.123Z")}
+
+
+@pytest.mark.parametrize(("at", "text"), [(0, "1970-01-01T00:00:00.000Z"), (1, "1970-01-01T00:00:00.001Z")])
+def test_times_are_iso_8601_in_utc_with_milliseconds(at: int, text: str) -> None:
+    assert envelopes.timestamp(at) == text
