@@ -26,8 +26,10 @@ lint: .venv/.dev ## check style, types and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: .venv/.dev ## measure the overhead of a synchronous call
+bench: .venv/.dev ## measure: a synchronous call, webhooks beside a dead receiver, webhooks per second
 	@$(BIN)/python -m tests.bench.sync_overhead
+	@$(BIN)/python -m tests.bench.isolation
+	@$(BIN)/python -m tests.bench.deliveries
 
 clean: ## remove the environment and caches; data in var/ stays
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

@@ -19,7 +19,7 @@ from service.domain.ports import Services
 
 DEMO_EMAIL = "demo@storyhook.local"
 DEMO_CREDITS = 1_000
-SIMULATED_SESSIONS = 12
+SIMULATED_SESSIONS = 24
 
 LOOPBACK = "localhost,127.0.0.0/8,::1"
 
