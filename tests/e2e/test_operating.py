@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from service.cli.local import SIMULATED_SESSIONS
 from tests.conftest import await_true
 from tests.e2e.clients import Customer
 from tests.e2e.stack import Stack, leaving_nothing, new_address
@@ -54,7 +55,7 @@ def test_a_token_works_until_the_password_changes(stack: Stack) -> None:
 
 def test_sessions_are_listed_rested_and_resumed(stack: Stack, customer: Customer) -> None:
     names = [row["name"] for row in listed(stack, "instagram", "list")]
-    assert names == [f"simulated-{number:02d}" for number in range(1, 13)]
+    assert names == [f"simulated-{number:02d}" for number in range(1, SIMULATED_SESSIONS + 1)]
     assert customer.stories("challenge_olga").status_code == 503
     out = [row for row in listed(stack, "instagram", "list") if row["state"] == "quarantined"]
     assert [row["reason"] for row in out] == ["challenge"] * 3
