@@ -10,11 +10,18 @@ from service.domain.webhooks import check_url
 
 
 def submit_stories(
-    services: Services, account_id: str, *, username: str, webhook_url: str | None, waited_for: bool
-) -> RequestRecord:
+    services: Services,
+    account_id: str,
+    *,
+    username: str,
+    webhook_url: str | None,
+    waited_for: bool,
+    idempotency_key: str | None = None,
+) -> tuple[RequestRecord, bool]:
     """Store a request for the stories of ``username`` and publish it.
 
-    Raises ValidationFailed, WebhookForbidden, InsufficientCredits; then nothing was stored. A
+    Returns the request, and whether it is an earlier one of the same idempotency key. Raises
+    ValidationFailed, WebhookForbidden, InsufficientCredits, IdempotencyKeyReuse; then nothing was stored. A
     broker that does not answer is no error: the sweep publishes what was never picked up.
     """
     name = parse_username(username)
@@ -28,7 +35,10 @@ def submit_stories(
         queue=INTERACTIVE if waited_for else BULK,
         hold=services.policy.prices.hold_for(STORIES),
         webhook_url=webhook_url,
+        idempotency_key=idempotency_key,
     )
     record = services.requests.submit(submission)
+    if record.request_id != submission.request_id:
+        return record, True
     services.queue.enqueue(SCRAPE, record.queue, record.request_id)
-    return record
+    return record, False

@@ -12,6 +12,7 @@ from service.actions.submit import submit_stories
 from service.api.blueprint import ApiBlueprint
 from service.api.context import account, require_account, services, wait
 from service.api.envelopes import accepted, outcome
+from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
 from service.api.preferences import Preference, parse_prefer
 from service.api.schemas import EnvelopeSchema, WireSchema
@@ -31,10 +32,30 @@ class StoriesSchema(WireSchema):
     webhook_url = fields.Str(
         metadata={"format": "uri", "description": "given: the answer is 202 and the result is POSTed here"}
     )
+    idempotency_key = fields.Str(
+        metadata={"description": "for tools that cannot set the header Idempotency-Key"}
+    )
+
+
+HEADERS = [
+    {
+        "in": "header",
+        "name": "Idempotency-Key",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        "description": "the same key with the same body within 24 hours is the same request, charged once",
+    },
+    {
+        "in": "header",
+        "name": "Prefer",
+        "schema": {"type": "string", "example": "wait=10"},
+        "description": "respond-async, or wait=N seconds (RFC 7240)",
+    },
+]
 
 
 @blueprint.route("/stories")
 class Stories(MethodView):
+    @blueprint.doc(parameters=HEADERS)
     @blueprint.arguments(StoriesSchema)
     @blueprint.response(200, EnvelopeSchema, description="The reel, or an empty one")
     @blueprint.alt_response(
@@ -50,19 +71,23 @@ class Stories(MethodView):
         count_call()
         webhook_url = body.get("webhook_url")
         policy = services().policy
-        preference = Preference() if webhook_url else parse_prefer(request.headers.get("Prefer", ""))
+        preference = parse_prefer(request.headers.get("Prefer", ""))
         patience = preference.patience(policy.sync_deadline, policy.sync_deadline_max)
         if webhook_url is not None:
-            patience = 0.0
-        record = submit_stories(
+            preference, patience = Preference(), 0.0  # the result goes there, nobody waits
+        record, replayed = submit_stories(
             services(),
             account().account_id,
             username=body["username"],
             webhook_url=webhook_url,
             waited_for=patience > 0,
+            idempotency_key=idempotency_key(body.get("idempotency_key")),
         )
         record = wait(record, patience)
-        response = outcome(record) if record.is_final else accepted(record)
+        # Who did not wait gets the 202 of the first time again, also when the request has ended since.
+        response = outcome(record) if record.is_final and patience > 0 else accepted(record)
         if applied := preference.applied(policy.sync_deadline_max):
             response.headers["Preference-Applied"] = applied
+        if replayed:
+            response.headers["Idempotency-Replayed"] = "true"
         return response

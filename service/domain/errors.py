@@ -83,6 +83,14 @@ class WebhookForbidden(CallerError):
     default_message = "The webhookUrl points to an address this service may not reach."
 
 
+class IdempotencyKeyReuse(CallerError):
+    """The idempotency key stands for another request already."""
+
+    code = "idempotency_key_reuse"
+    status = 422
+    default_message = "This Idempotency-Key was used with another body in the last 24 hours. Use a new key."
+
+
 class Unauthorized(CallerError):
     """No credential, or one that does not hold."""
 

@@ -32,7 +32,11 @@ class RequestStore(Protocol):
     """The life of requests."""
 
     def submit(self, submission: Submission) -> RequestRecord:
-        """Store a request and hold its price in one step. Raises InsufficientCredits."""
+        """Store a request and hold its price in one step.
+
+        Returns the request as stored: with a known idempotency key the original one, under its own
+        id, and nothing is held again. Raises InsufficientCredits, IdempotencyKeyReuse.
+        """
         ...
 
     def get(self, request_id: str) -> RequestRecord | None: ...

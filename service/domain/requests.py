@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -99,6 +101,13 @@ class Submission:
     queue: str
     hold: int
     webhook_url: str | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """What is asked, in a form that compares: the same key must ask the same."""
+        asked = json.dumps([self.operation, self.username, self.webhook_url])
+        return hashlib.sha256(asked.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

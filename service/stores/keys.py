@@ -12,6 +12,7 @@ key                              type    lifetime                     holds
 ``{s07}:acct:<id>:requests``     zset    entries: RESULT_TTL          request ids, all scored 0, so by age
 ``{s07}:acct:<id>:deliveries``   zset    entries: RESULT_TTL          delivery ids, all scored 0, so by age
 ``{s07}:acct:<id>:keys``         set     for good                     ids of API keys
+``{s07}:acct:<id>:idem:<hash>``  hash    24 h                         what an idempotency key stands for
 ``{s07}:acct:<id>:rate:<secs>``  string  the window                   calls counted in this window
 ``{s07}:req:<id>``               hash    RESULT_TTL after the end     a request
 ``{s07}:res:<id>``               string  RESULT_TTL                   its final envelope, gzip of JSON
@@ -38,6 +39,8 @@ key                              type    lifetime                     holds
 """
 
 from __future__ import annotations
+
+import hashlib
 
 from service.domain.ids import shard_in
 
@@ -78,6 +81,11 @@ def account_deliveries(account_id: str) -> str:
 
 def account_keys(account_id: str) -> str:
     return f"{account(account_id)}:keys"
+
+
+def idempotency(account_id: str, key: str) -> str:
+    """The key is a caller's text of up to 255 characters: its hash stands for it."""
+    return f"{account(account_id)}:idem:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 def rate(account_id: str, seconds: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from redis.client import NEVER_DECODE, PubSub
 
 from service.domain import ids
-from service.domain.errors import Conflict, InsufficientCredits, LeaseLost
+from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits, LeaseLost
 from service.domain.policy import Policy
 from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
 from service.domain.webhooks import target_of
@@ -22,6 +22,7 @@ from service.stores.connection import Client, store_adapter, translate
 COMPRESSION_LEVEL = 1
 SCAN_CHUNK = 200
 SCAN_MOST = 2_000
+IDEMPOTENCY_LIFETIME = 86_400  # seconds
 
 
 class RequestWaiter:
@@ -60,6 +61,7 @@ class Requests:
                 keys.open_requests(shard),
                 keys.account_requests(submission.account_id),
                 keys.stats(shard),
+                keys.idempotency(submission.account_id, submission.idempotency_key or ""),
             ],
             args=[
                 submission.request_id,
@@ -71,8 +73,14 @@ class Requests:
                 submission.webhook_url or "",
                 self._policy.pickup_grace * 1000,
                 self._index_floor(submission.request_id, shard),
+                submission.fingerprint if submission.idempotency_key is not None else "",
+                IDEMPOTENCY_LIFETIME,
             ],
         )
+        if answer == "replay":
+            return self._original(str(value))
+        if answer == "reuse":
+            raise IdempotencyKeyReuse
         if answer == "poor":
             raise InsufficientCredits(
                 f"This costs up to {submission.hold} credit(s) and {value} are available. Top up the account."
@@ -88,6 +96,13 @@ class Requests:
             created_at=int(value),
             webhook_url=submission.webhook_url,
         )
+
+    def _original(self, request_id: str) -> RequestRecord:
+        record = self.get(request_id)
+        if record is None:
+            # Requests outlive keys by days unless RESULT_TTL is set below a day.
+            raise Conflict("The request of this Idempotency-Key has passed its lifetime. Use a new key.")
+        return record
 
     def _index_floor(self, request_id: str, shard: int, *, lifetimes: int = 1) -> str:
         # The id carries its time, so no other clock is asked. A delivery lives on after its request.

@@ -62,7 +62,7 @@ def lived(valkey: Redis, services: Services) -> Redis:
         services.deliveries.record(delivery, Attempt(1, 0.1, status=500), Plan(status, wait=60))
     for _ in range(10):
         services.hosts.leave("example.com:443", "msg_none", Attempt(1, 0.1, status=500))
-    services.requests.submit(submission(account_id))
+    services.requests.submit(submission(account_id, idempotency_key="once"))
     return valkey
 
 

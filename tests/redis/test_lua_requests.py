@@ -23,6 +23,7 @@ REQUEST, RESULT, CREDITS, LEDGER, OPEN, INDEX, STATS = (
     "stats",
 )
 DELIVERY, DUE_HOSTS, DUE, OWED = ("msg", "due-hosts", "due", "owed")
+IDEMPOTENCY = "idem"
 CHANNEL, HOST = "done", "example.com:443"
 HOUR = 3_600_000
 
@@ -41,10 +42,32 @@ def submit(
     request_id: str = ID,
     look_in: int = 5000,
     floor: str = "req_",
+    request_key: str = REQUEST,
+    fingerprint: str = "",
 ) -> list[object]:
-    keys = [REQUEST, CREDITS, LEDGER, OPEN, INDEX, STATS]
-    args = (request_id, "acc", "stories", "anna", "bulk", hold, webhook, look_in, floor)
+    keys = [request_key, CREDITS, LEDGER, OPEN, INDEX, STATS, IDEMPOTENCY]
+    args = (request_id, "acc", "stories", "anna", "bulk", hold, webhook, look_in, floor, fingerprint, 86_400)
     return lua("submit", keys, *args)
+
+
+def test_a_known_idempotency_key_names_the_first_request_and_holds_nothing(lua: Lua) -> None:
+    assert submit(lua, fingerprint="f")[0] == "ok"
+    assert submit(lua, fingerprint="f", request_id="req_2", request_key="req2") == ["replay", ID]
+    assert lua.redis.hget(CREDITS, "held") == "1"
+    assert not lua.redis.exists("req2")
+    assert 0 < lua.redis.ttl(IDEMPOTENCY) <= 86_400
+
+
+def test_an_idempotency_key_does_not_stand_for_two_things(lua: Lua) -> None:
+    submit(lua, fingerprint="f")
+    assert submit(lua, fingerprint="g", request_id="req_2", request_key="req2") == ["reuse", ""]
+    assert lua.redis.zcard(OPEN) == 1
+
+
+def test_a_key_that_met_an_empty_balance_is_free_again(lua: Lua) -> None:
+    assert submit(lua, hold=11, fingerprint="f")[0] == "poor"
+    assert not lua.redis.exists(IDEMPOTENCY)
+    assert submit(lua, hold=1, fingerprint="g")[0] == "ok"
 
 
 def claim(lua: Lua, lease: int = HOUR) -> list[object]:

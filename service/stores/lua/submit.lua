@@ -2,13 +2,26 @@
 -- Calling it again with the same request id changes nothing, so a lost reply may be retried.
 --
 -- KEYS  1 request hash   2 credits hash   3 ledger stream   4 open zset
---       5 the account's requests zset     6 stats hash
+--       5 the account's requests zset     6 stats hash     7 idempotency hash
 -- ARGV  1 request id   2 account id   3 operation   4 username   5 queue   6 hold (credits)
 --       7 webhook URL or ""   8 milliseconds until the sweep looks   9 id below which the index is trimmed
--- Returns  {"ok", created_at ms}  or  {"poor", available credits}
+--       10 fingerprint of what is asked, "" without an idempotency key   11 lifetime of the key (s)
+-- Returns  {"ok", created_at ms},  {"poor", available credits},
+--          {"replay", id of the first request with this key}  or  {"reuse", ""}: the key stands for
+--          something else
 local created = redis.call('HGET', KEYS[1], 'created_at')
 if created then
   return {'ok', tonumber(created)}
+end
+
+if ARGV[10] ~= '' then
+  local known = redis.call('HMGET', KEYS[7], 'fingerprint', 'request')
+  if known[1] then
+    if known[1] == ARGV[10] then
+      return {'replay', known[2]}
+    end
+    return {'reuse', ''}
+  end
 end
 
 local hold = tonumber(ARGV[6])
@@ -26,6 +39,10 @@ redis.call('HSET', KEYS[1],
   'status', 'queued', 'hold', hold, 'created_at', now)
 if ARGV[7] ~= '' then
   redis.call('HSET', KEYS[1], 'webhook_url', ARGV[7])
+end
+if ARGV[10] ~= '' then
+  redis.call('HSET', KEYS[7], 'fingerprint', ARGV[10], 'request', ARGV[1])
+  redis.call('EXPIRE', KEYS[7], ARGV[11])
 end
 if hold > 0 then
   redis.call('HSET', KEYS[2], 'balance', balance, 'held', held + hold)
