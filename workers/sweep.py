@@ -9,16 +9,25 @@ from __future__ import annotations
 import structlog
 
 from service.domain.ports import Services
-from service.domain.requests import DELIVER, DELIVERIES, SCRAPE
+from service.domain.requests import DELIVER, DELIVERIES, QUEUED, SCRAPE
 
 AT_ONCE = 100  # per shard
+BACKLOG = 500  # messages in a queue
 
 log = structlog.get_logger(__name__)
 
 
 def sweep_requests(services: Services) -> int:
-    """Publish requests that were accepted and not picked up, or whose worker died; return how many."""
-    records = services.requests.stranded(AT_ONCE)
+    """Publish requests that were accepted and not picked up, or whose worker died; return how many.
+
+    Behind a backlog a request that waits has most likely its message there too: it is looked at
+    again later instead of being published a second time.
+    """
+    found = services.requests.stranded(AT_ONCE)
+    backlogs = services.queue.depths() if found else {}
+    records = [
+        record for record in found if record.status != QUEUED or backlogs.get(record.queue, 0) < BACKLOG
+    ]
     for record in records:
         services.queue.enqueue(SCRAPE, record.queue, record.request_id)
     if records:
