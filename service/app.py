@@ -35,7 +35,9 @@ def create_app(settings: Settings, services: Services, stopping: Event | None = 
     # Else werkzeug answers //path with a redirect of its own, in HTML.
     app.url_map.merge_slashes = False
     app.config.update(
-        MAX_CONTENT_LENGTH=settings.max_body,
+        # One more than allowed: a chunked body is cut here without a word, and the parser has to see it.
+        MAX_CONTENT_LENGTH=settings.max_body + 1,
+        MAX_BODY=settings.max_body,
         API_TITLE="Storyhook",
         API_VERSION=__version__,
         OPENAPI_VERSION="3.0.3",

@@ -19,7 +19,7 @@ def configure(level: str, style: str) -> None:
     renderer: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if style == "json"
-        else [structlog.dev.ConsoleRenderer(colors=False)]
+        else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -37,6 +37,9 @@ def configure(level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # These tell every request, task or header at INFO; instagrapi's would also tell session ids.
-    for noisy in ("instagrapi", "private_request", "public_request", "urllib3", "celery", "redbeat", "kombu"):
+    # These tell every request, task or header at INFO.
+    for noisy in ("urllib3", "celery", "redbeat", "kombu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # instagrapi's also name proxies and sessions and quote whole answers; what matters we tell ourselves.
+    for chatty in ("instagrapi", "private_request", "public_request", "graphql_request"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)

@@ -6,6 +6,8 @@ from typing import Any
 
 import structlog
 from celery import Celery
+from redbeat import RedBeatScheduler
+from redis.exceptions import LockError, RedisError
 
 from service.domain.ports import Services
 from service.domain.requests import BULK
@@ -16,8 +18,26 @@ HOUSEKEEP_EVERY = 3_600.0
 
 # How soon another beat leads when the first was killed, seconds.
 LEADER_LEASE = 30
+RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+class LastingScheduler(RedBeatScheduler):
+    """RedBeat's scheduler, except that it waits a store's outage out, and leads again after it."""
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Do one round; return the seconds until the next."""
+        try:
+            wait: float = super().tick(*args, **kwargs)
+            return wait
+        except LockError:
+            # The lead ended while the store was out. Whoever takes it now has it.
+            led = self.lock.acquire(blocking=False)
+            log.warning("beat.lead_lost", regained=bool(led))
+        except RedisError as error:
+            log.warning("beat.store_unavailable", error=str(error))
+        return RETRY_SECONDS
 
 
 def configure_beat(app: Celery, redis_url: str) -> None:
@@ -26,7 +46,7 @@ def configure_beat(app: Celery, redis_url: str) -> None:
         HOUSEKEEP: {"task": HOUSEKEEP, "schedule": HOUSEKEEP_EVERY, "options": {"queue": BULK}}
     }
     app.conf.update(
-        beat_scheduler="redbeat.RedBeatScheduler",
+        beat_scheduler="workers.schedule:LastingScheduler",
         beat_schedule=schedule,
         beat_max_loop_interval=5,
         redbeat_redis_url=redis_url,

@@ -95,7 +95,7 @@ def _fetch(services: Services, source: Source, claim: Claim) -> Reel:
                 source=source.name,
                 attempt=attempt,
                 code=error.code,
-                cause=type(error.__cause__).__name__,
+                cause=type(error.__cause__ or error).__name__,
             )
             if error.retry is Retry.NEVER or attempt == tries:
                 raise

@@ -6,8 +6,9 @@ import json
 
 from service.actions.lookup import find_request
 from service.domain import envelopes
+from service.domain.errors import Conflict
 from service.domain.ports import Services
-from service.domain.requests import CANCELLED, DELIVER, DELIVERIES, Ending, RequestRecord
+from service.domain.requests import CANCELLED, DELIVER, DELIVERIES, QUEUED, Ending, RequestRecord
 
 MESSAGE = "The request was cancelled before work on it began."
 
@@ -19,10 +20,12 @@ def cancel_request(services: Services, account_id: str, request_id: str) -> Requ
     request has ended otherwise.
     """
     record = find_request(services, account_id, request_id)
+    if record.status not in {QUEUED, CANCELLED}:
+        raise Conflict(f"Only a queued request can be cancelled; this one is {record.status}.")
     envelope = envelopes.failure(
         record, code=CANCELLED, message=MESSAGE, now_ms=services.clock(), status=CANCELLED
     )
-    ending = Ending(CANCELLED, json.dumps(envelope).encode(), charge=0, code=CANCELLED)
+    ending = Ending(CANCELLED, json.dumps(envelope, separators=(",", ":")).encode(), charge=0, code=CANCELLED)
     owed = services.requests.cancel(record, ending)
     if owed:
         services.queue.enqueue(DELIVER, DELIVERIES, owed.delivery_id, owed.host)

@@ -85,7 +85,8 @@ def replay_failed(services: Services, account_id: str, since_ms: int) -> tuple[i
         for delivery in page.items:
             if replayed == REPLAY_MOST:
                 return replayed, True
-            if services.deliveries.replay(delivery) in STATES:
+            # What was sent to try a receiver out is owed to nobody.
+            if delivery.repeats and services.deliveries.replay(delivery) in STATES:
                 _publish(services, delivery)
                 replayed += 1
         cursor = page.next_cursor

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import orjson
-from flask import Request
+from flask import Request, current_app
 from webargs.flaskparser import FlaskParser
 from webargs.multidictproxy import MultiDictProxy
 
-from service.domain.errors import MalformedJson, UnsupportedMediaType, ValidationFailed
+from service.domain.errors import MalformedJson, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 
 
 class Parser(FlaskParser):
@@ -24,7 +24,7 @@ class Parser(FlaskParser):
         if req.mimetype != "application/json":
             raise UnsupportedMediaType
         try:
-            body = orjson.loads(req.get_data())
+            body = orjson.loads(_whole_body(req))
         except orjson.JSONDecodeError as error:
             raise MalformedJson(f"The body is not valid JSON: {error}.") from None
         if not isinstance(body, dict):
@@ -37,6 +37,18 @@ class Parser(FlaskParser):
     def handle_error(self, error: Any, *args: Any, **kwargs: Any) -> NoReturn:
         [details] = error.messages.values()  # one location is parsed at a time
         raise ValidationFailed(details=details) from None
+
+
+def _whole_body(req: Request) -> bytes:
+    """Return the body. Raises PayloadTooLarge, and MalformedJson for one that is empty or ended early."""
+    data = req.get_data()
+    if len(data) > current_app.config["MAX_BODY"]:
+        raise PayloadTooLarge(f"The body is over the limit of {current_app.config['MAX_BODY']} bytes.")
+    if req.content_length is not None and len(data) != req.content_length:
+        raise MalformedJson("The body ended before its Content-Length.")
+    if not data:
+        raise MalformedJson("The body is empty. Send a JSON object.")
+    return data
 
 
 parser = Parser()

@@ -30,10 +30,11 @@ class StoriesSchema(WireSchema):
         metadata={"description": "name, @name or profile URL", "example": "instagram"},
     )
     webhook_url = fields.Str(
-        metadata={"format": "uri", "description": "given: the answer is 202 and the result is POSTed here"}
+        allow_none=True,
+        metadata={"format": "uri", "description": "given: the answer is 202 and the result is POSTed here"},
     )
     idempotency_key = fields.Str(
-        metadata={"description": "for tools that cannot set the header Idempotency-Key"}
+        allow_none=True, metadata={"description": "for tools that cannot set the header Idempotency-Key"}
     )
 
 

@@ -166,7 +166,7 @@ def _verdict(secret: _Secret, body: bytes, headers: dict[str, str]) -> str:
         except (WebhookVerificationError, ValueError):  # the library leaks ValueError on malformed input
             continue
         return VALID
-    return "SIGNATURE INVALID" if secrets else "NOT VERIFIED (no such account)"
+    return "SIGNATURE INVALID (by --secret or --account)" if secrets else "NOT VERIFIED (no such account)"
 
 
 def describe(body: bytes) -> str:

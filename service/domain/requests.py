@@ -80,7 +80,7 @@ def _name_in_url(text: str) -> str:
         raise _bad_username("Only profile URLs of instagram.com are accepted.")
     segments = [part for part in parts.path.split("/") if part]
     if segments[:1] == ["stories"]:
-        segments = segments[1:]
+        segments = segments[1:2]  # /stories/name/ and /stories/name/id/
     if len(segments) != 1:
         raise _bad_username("Give the URL of a profile, such as https://www.instagram.com/name/.")
     return segments[0]

@@ -162,3 +162,13 @@ def _answers(customer: Customer) -> bool:
         return customer.call("GET", "/healthz", timeout=2).ok
     except requests.RequestException:
         return False
+
+
+def test_everybody_outlives_a_store_that_hangs(impatient: Stack, customer: Customer) -> None:
+    told = impatient.output("beat").count("beat.store_unavailable")
+    with impatient.frozen("store"):
+        await_true(lambda: impatient.output("beat").count("beat.store_unavailable") > told, 30)
+    await_true(lambda: customer.stories("anna").status_code == 200, 30)
+    # A lead that ended meanwhile is taken again.
+    await_true(impatient.services.stats.beat_leads, 40)
+    assert all(impatient.runs(name) for name in ("web", "worker", "deliverer", "beat"))

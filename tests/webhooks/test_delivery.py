@@ -732,6 +732,7 @@ def test_a_thousand_are_sent_again_at_a_time(
     owed = singles(services, account_id, HOST, 1_003)
     for delivery_id in owed:
         redis.hset(keys.delivery(delivery_id), "status", "exhausted")
+        redis.hdel(keys.delivery(delivery_id), "single")  # as if it told of a request
     assert actions.replay_failed(services, account_id, 0) == (1_000, True)
     assert actions.replay_failed(services, account_id, 0) == (3, False)
     assert sorted(handed_out(queue)) == sorted(owed)
@@ -963,3 +964,11 @@ def test_a_secret_is_shown_and_rotated(api: Api) -> None:
     expires = datetime.fromisoformat(after["previousExpiresAt"]) - datetime.now(UTC)
     assert timedelta(hours=23, minutes=59) < expires <= timedelta(hours=24)
     assert api("GET", "/secret").json == after
+
+
+def test_what_was_sent_to_try_a_receiver_out_is_not_sent_again_with_the_rest(
+    services: Services, redis: Redis, account_id: str
+) -> None:
+    [tried] = singles(services, account_id, HOST, 1)
+    redis.hset(keys.delivery(tried), "status", "exhausted")
+    assert actions.replay_failed(services, account_id, 0) == (0, False)
