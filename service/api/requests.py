@@ -16,6 +16,7 @@ from service.api.blueprint import ApiBlueprint
 from service.api.context import account, require_account, services, wait
 from service.api.schemas import EnvelopeSchema, PageQuerySchema, WireSchema
 from service.domain import envelopes
+from service.domain.policy import POLL_WAIT_MAX
 from service.domain.requests import STATES
 
 blueprint = ApiBlueprint("requests", __name__, url_prefix="/api/requests", description="Your requests")
@@ -26,7 +27,7 @@ class LookQuerySchema(WireSchema):
     """How to look at a request."""
 
     wait = fields.Float(
-        load_default=0.0, validate=validate.Range(0, 60), metadata={"description": "long-poll"}
+        load_default=0.0, validate=validate.Range(0, POLL_WAIT_MAX), metadata={"description": "long-poll"}
     )
     data = fields.Bool(load_default=True, metadata={"description": "false leaves `data` out"})
 

@@ -9,6 +9,9 @@ from service.domain.addresses import AddressPolicy
 from service.domain.credits import PriceList, price_list
 from service.domain.deliveries import DEFAULT_SCHEDULE
 
+LEASE_MARGIN = 15  # seconds
+POLL_WAIT_MAX = 60  # seconds; the longest long-poll
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -24,7 +27,6 @@ class Policy:
     webhook_ca_file: str | None = None
     sync_deadline: float = 25.0
     sync_deadline_max: float = 60.0
-    poll_wait_max: float = 60.0
     result_ttl: int = 8 * 86_400
     lease: int = 90
     max_attempts: int = 5
@@ -33,3 +35,11 @@ class Policy:
     sweep_interval: int = 30
     signup_allowed: bool = False
     token_lifetime: int = 86_400
+
+    @property
+    def delivery_lease_ms(self) -> int:
+        """How long a deliverer holds a delivery and its place at the host, milliseconds.
+
+        An attempt ends within the webhook timeout; the rest is for a slow machine to write it down.
+        """
+        return int((self.webhook_timeout + LEASE_MARGIN) * 1000)

@@ -17,8 +17,6 @@ from service.domain.requests import Page
 from service.stores import keys, scripts
 from service.stores.connection import Client, store_adapter
 
-# An attempt ends within the webhook timeout; the rest is for a slow machine to write it down.
-LEASE_MARGIN = 15
 SCAN_CHUNK = 200
 SCAN_MOST = 2_000
 HOSTS_AT_ONCE = 100  # per shard and look
@@ -42,10 +40,9 @@ class Deliveries:
         self._due_of_host = scripts.load(redis, "due_of_host")
 
     def claim(self, delivery_id: str, host: str) -> DeliveryClaim | None:
-        lease = int((self._policy.webhook_timeout + LEASE_MARGIN) * 1000)
         answer = self._claim(
             keys=[keys.delivery(delivery_id), keys.due(ids.shard_in(delivery_id), host)],
-            args=[delivery_id, lease],
+            args=[delivery_id, self._policy.delivery_lease_ms],
         )
         if not answer:
             return None

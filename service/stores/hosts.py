@@ -18,8 +18,6 @@ OPENS_AT_PERCENT = 70
 WINDOW_MINUTES = 5
 OPEN_MS = 30_000
 
-LEASE_MARGIN = 15
-
 
 @store_adapter
 class Hosts:
@@ -28,7 +26,7 @@ class Hosts:
     def __init__(self, redis: Client, policy: Policy) -> None:
         self._redis = redis
         self._places = policy.webhook_host_concurrency
-        self._lease_ms = int((policy.webhook_timeout + LEASE_MARGIN) * 1000)
+        self._lease_ms = policy.delivery_lease_ms
         self._enter = scripts.load(redis, "host_enter")
         self._leave = scripts.load(redis, "host_leave")
         self._room = scripts.load(redis, "host_room")

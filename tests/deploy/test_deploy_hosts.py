@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.cli.main import main
-from service.domain.policy import Policy
+from service.domain.policy import POLL_WAIT_MAX, Policy
 
 ROLES = {"web", "worker", "deliverer", "beat"}
 
@@ -72,7 +72,7 @@ def _directive(nginx: str, name: str) -> str:
 
 
 def test_nginx_outwaits_the_longest_call(nginx: str) -> None:
-    longest = max(Policy().sync_deadline_max, Policy().poll_wait_max)
+    longest = max(Policy().sync_deadline_max, POLL_WAIT_MAX)
     assert int(_directive(nginx, "proxy_read_timeout").removesuffix("s")) > longest
 
 
