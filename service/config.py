@@ -142,6 +142,7 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
         "fetch_tries": env.int("FETCH_TRIES", 3, validate=Range(min=1)),
         "pickup_grace": env.int("PICKUP_GRACE", 5, validate=Range(min=1)),
         "sweep_interval": env.int("SWEEP_INTERVAL", 30, validate=Range(min=1)),
+        "sweep_limit": env.int("SWEEP_LIMIT", 10, validate=Range(min=1)),
         "token_lifetime": env.int("TOKEN_LIFETIME", 86_400, validate=Range(min=60)),
         "signup_allowed": env.bool("ALLOW_SIGNUP", False),
     }

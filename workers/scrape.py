@@ -22,7 +22,7 @@ from service.domain.errors import (
     UpstreamFailed,
 )
 from service.domain.ports import Services
-from service.domain.requests import DELIVER, DELIVERIES, FAILED, SUCCEEDED, Claim, Ending
+from service.domain.requests import DELIVER, DELIVERIES, FAILED, SUCCEEDED, Claim, Ending, Owed
 from service.domain.stories import reel_data
 from workers.sources.contract import Reel, Source
 
@@ -49,8 +49,7 @@ def run(services: Services, source: Source, request_id: str) -> None:
     except LeaseLost:
         log.warning("scrape.lease_lost", requestId=request_id, fence=claim.fence)
         return
-    if owed:
-        services.queue.enqueue(DELIVER, DELIVERIES, owed.delivery_id, owed.host)
+    _hand_over(services, owed)
     log.info(
         "scrape.done",
         requestId=request_id,
@@ -63,14 +62,26 @@ def run(services: Services, source: Source, request_id: str) -> None:
     )
 
 
+def give_up(services: Services, request_id: str) -> None:
+    """End a request that nobody can be got to work on, unless somebody does after all."""
+    claim = services.requests.claim(request_id)
+    if claim is None:
+        return
+    _hand_over(services, services.requests.finish(claim, _Context(services, claim).not_worked_on()))
+    log.error("scrape.given_up", requestId=request_id, attempts=claim.request.attempts)
+
+
+def _hand_over(services: Services, owed: Owed | None) -> None:
+    if owed:
+        services.queue.enqueue(DELIVER, DELIVERIES, owed.delivery_id, owed.host)
+
+
 def _work(services: Services, source: Source, claim: Claim) -> Ending:
     """Return how the request ends. Raises LeaseLost, StoreUnavailable."""
     context = _Context(services, claim)
     if claim.request.attempts > services.policy.max_attempts:
         # Whatever takes the workers down with it must not do so for ever.
-        return context.failed(
-            UpstreamFailed("The request could not be worked on; it was tried several times.")
-        )
+        return context.not_worked_on()
     try:
         return context.succeeded(_fetch(services, source, claim))
     except FetchError as error:
@@ -120,6 +131,9 @@ class _Context:
             self.claim.request, outcome=outcome, data=data, charged=charge, now_ms=self.services.clock()
         )
         return Ending(SUCCEEDED, _json(envelope), charge, outcome=outcome, item_count=len(data["items"]))
+
+    def not_worked_on(self) -> Ending:
+        return self.failed(UpstreamFailed("The request could not be worked on; it was tried several times."))
 
     def failed(self, error: StoryhookError) -> Ending:
         charge = self._charge(error.code)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import structlog
 
 from service.domain.ports import Services
-from service.domain.requests import DELIVER, DELIVERIES, QUEUED, SCRAPE
+from service.domain.requests import DELIVER, DELIVERIES, QUEUED, SCRAPE, RequestRecord
+from workers import scrape
 
 AT_ONCE = 100  # per shard
 BACKLOG = 500  # messages in a queue
@@ -21,7 +22,8 @@ def sweep_requests(services: Services) -> int:
     """Publish requests that were accepted and not picked up, or whose worker died; return how many.
 
     Behind a backlog a request that waits has most likely its message there too: it is looked at
-    again later instead of being published a second time.
+    again later instead of being published a second time. What was published ``sweep_limit`` times
+    in vain, over hours, is ended and costs nothing.
     """
     found = services.requests.stranded(AT_ONCE)
     backlogs = services.queue.depths() if found else {}
@@ -29,10 +31,17 @@ def sweep_requests(services: Services) -> int:
         record for record in found if record.status != QUEUED or backlogs.get(record.queue, 0) < BACKLOG
     ]
     for record in records:
-        services.queue.enqueue(SCRAPE, record.queue, record.request_id)
+        _publish_again(services, record)
     if records:
         log.info("sweep.requests", published=len(records))
     return len(records)
+
+
+def _publish_again(services: Services, record: RequestRecord) -> None:
+    if services.requests.postpone(record.request_id) > services.policy.sweep_limit:
+        scrape.give_up(services, record.request_id)
+    else:
+        services.queue.enqueue(SCRAPE, record.queue, record.request_id)
 
 
 def pump_deliveries(services: Services) -> int:

@@ -97,7 +97,7 @@ def _celery_worker(kind: str, threads: int, queues: str) -> None:
         "-A",
         CELERY_APP,
         "worker",
-        f"--hostname={kind}@%h",
+        f"--hostname={kind}.{os.getpid()}@%h",  # several on one machine are told apart
         "--pool=threads",
         f"--concurrency={threads}",
         f"--queues={queues}",

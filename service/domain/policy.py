@@ -33,6 +33,7 @@ class Policy:
     fetch_tries: int = 3
     pickup_grace: int = 5
     sweep_interval: int = 30
+    sweep_limit: int = 10
     signup_allowed: bool = False
     token_lifetime: int = 86_400
 

@@ -75,6 +75,10 @@ class RequestStore(Protocol):
         """Return open requests nobody works on, and postpone their next look."""
         ...
 
+    def postpone(self, request_id: str) -> int:
+        """Look again after twice the wait; return how often it was looked in vain, 0 after the end."""
+        ...
+
 
 class CreditStore(Protocol):
     """Balances and ledgers."""

@@ -23,6 +23,7 @@ COMPRESSION_LEVEL = 1
 SCAN_CHUNK = 200
 SCAN_MOST = 2_000
 IDEMPOTENCY_LIFETIME = 86_400  # seconds
+SWEEP_WAIT_MAX_MS = 3_600_000
 
 
 class RequestWaiter:
@@ -50,6 +51,7 @@ class Requests:
         self._renew = scripts.load(redis, "renew")
         self._finish = scripts.load(redis, "finish")
         self._take_due = scripts.load(redis, "take_due")
+        self._postpone = scripts.load(redis, "postpone")
 
     def submit(self, submission: Submission) -> RequestRecord:
         shard = ids.shard_in(submission.request_id)
@@ -243,6 +245,13 @@ class Requests:
         names = self._take_due(keys=[keys.open_requests(shard)], args=[limit, wait])
         records = [(name, self.get(name)) for name in names]
         return [record for _, record in records if record is not None and not record.is_final]
+
+    def postpone(self, request_id: str) -> int:
+        looks = self._postpone(
+            keys=[keys.request(request_id), keys.open_requests(ids.shard_in(request_id))],
+            args=[request_id, self._policy.sweep_interval * 1000, SWEEP_WAIT_MAX_MS],
+        )
+        return int(looks)
 
 
 def _owed(request: RequestRecord, delivery_id: str) -> Owed | None:

@@ -229,6 +229,26 @@ def test_claim_of_what_is_not_there_gives_nothing_and_closes_it(lua: Lua) -> Non
 # --- renew ---------------------------------------------------------------------------------------
 
 
+def postpone(lua: Lua, wait: int = 1_000, longest: int = HOUR) -> int:
+    return lua("postpone", [REQUEST, OPEN], ID, wait, longest)
+
+
+def test_postpone_counts_and_doubles_the_wait_up_to_the_longest(lua: Lua) -> None:
+    submit(lua)
+    for count, seconds in ((1, 1), (2, 2), (3, 4), (4, 5), (5, 5)):
+        assert postpone(lua, longest=5_000) == count
+        assert lua.redis.zscore(OPEN, ID) / 1000 - time.time() == pytest.approx(seconds, abs=0.5)
+
+
+def test_postpone_forgets_a_request_that_has_ended(lua: Lua) -> None:
+    assert postpone(lua) == 0
+    assert not lua.redis.exists(REQUEST), "counting must not make a request"
+    lua.redis.hset(REQUEST, "status", "succeeded")
+    lua.redis.zadd(OPEN, {ID: 1})
+    assert postpone(lua) == 0
+    assert not lua.redis.exists(OPEN)
+
+
 def test_renew_prolongs_the_lease_and_postpones_the_sweep(lua: Lua) -> None:
     submit(lua)
     _, first, _ = claim(lua, lease=1000)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from redis import Redis
 
+from service.actions.audit import audit
+from service.config import Settings
+from service.domain import ids
+from service.domain.credits import Balance
 from service.domain.ports import Services
 from service.stores import keys
-from tests.conftest import SHARDS, RecordingQueue
+from tests.conftest import SHARDS, RecordingQueue, make_services
 from tests.redis.kit import ending, submission
 from workers import sweep
 
@@ -65,3 +71,61 @@ def test_what_has_ended_is_not_swept(
     services.requests.finish(claim, ending())
     redis.zadd(keys.open_requests(0), {record.request_id: 1})
     assert sweep.sweep_requests(services) == 0
+
+
+def test_what_is_published_in_vain_is_looked_at_ever_later_and_then_given_up(
+    settings: Settings, redis: Redis, queue: RecordingQueue
+) -> None:
+    services = make_services(settings, redis, queue, sweep_limit=3, sweep_interval=30)
+    account_id = services.accounts.create("anna@example.com", "hash").account_id
+    services.credits.add(account_id, 10, entry_type="topup", note="")
+    record = services.requests.submit(submission(account_id, webhook_url="https://example.com/hook"))
+    shard = ids.shard_in(record.request_id)
+    for wait in (30, 60, 120):
+        let_time_pass(redis)
+        assert sweep.sweep_requests(services) == 1
+        look = redis.zscore(keys.open_requests(shard), record.request_id)
+        assert look / 1000 - time.time() == pytest.approx(wait, abs=5)
+    assert queue.published == [("scrape", record.queue, record.request_id)] * 3
+
+    let_time_pass(redis)
+    sweep.sweep_requests(services)
+    ended = services.requests.get(record.request_id)
+    assert ended is not None
+    assert (ended.status, ended.code, ended.charged) == ("failed", "upstream_error", 0)
+    assert services.credits.balance(account_id) == Balance(10, 0)
+    owed = ids.delivery_of(record.request_id)
+    assert queue.published[-1] == ("deliver", "deliver", owed, "example.com:443")
+    let_time_pass(redis)
+    assert sweep.sweep_requests(services) == 0
+    assert audit(services).differences == []
+
+
+def test_whoever_takes_a_request_up_starts_the_count_anew(
+    settings: Settings, redis: Redis, queue: RecordingQueue
+) -> None:
+    services = make_services(settings, redis, queue, sweep_limit=2)
+    account_id = services.accounts.create("anna@example.com", "hash").account_id
+    services.credits.add(account_id, 10, entry_type="topup", note="")
+    request_id = services.requests.submit(submission(account_id)).request_id
+    assert [services.requests.postpone(request_id) for _ in range(2)] == [1, 2]
+    claim = services.requests.claim(request_id)
+    assert claim is not None
+    assert services.requests.postpone(request_id) == 1
+    services.requests.finish(claim, ending())
+    assert services.requests.postpone(request_id) == 0
+
+
+def test_a_request_that_is_worked_on_is_not_given_up(
+    settings: Settings, redis: Redis, queue: RecordingQueue
+) -> None:
+    services = make_services(settings, redis, queue, sweep_limit=1)
+    account_id = services.accounts.create("anna@example.com", "hash").account_id
+    services.credits.add(account_id, 10, entry_type="topup", note="")
+    request_id = services.requests.submit(submission(account_id)).request_id
+    claim = services.requests.claim(request_id)
+    assert claim is not None
+    for _ in range(3):
+        let_time_pass(redis)
+        sweep.sweep_requests(services)
+    services.requests.finish(claim, ending())  # the lease held

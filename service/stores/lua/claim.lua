@@ -18,7 +18,7 @@ if status == 'processing' and lease_until > now then
 end
 
 lease_until = now + tonumber(ARGV[2])
-redis.call('HSET', KEYS[1], 'status', 'processing', 'lease_until', lease_until)
+redis.call('HSET', KEYS[1], 'status', 'processing', 'lease_until', lease_until, 'looks', 0)
 redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 local fence = redis.call('HINCRBY', KEYS[1], 'fence', 1)
 redis.call('ZADD', KEYS[2], lease_until, ARGV[1])
