@@ -29,7 +29,8 @@ def readyz() -> Response:
     """The store answers, and a worker and a deliverer are alive."""
     checks = dict.fromkeys(("store", *KINDS), "down")
     try:
-        alive = {name.split("@", 1)[0] for name in services().stats.workers()}
+        # A worker is called kind.process@host.
+        alive = {name.partition(".")[0] for name in services().stats.workers()}
         checks.update({"store": "ok"}, **{kind: "ok" for kind in KINDS if kind in alive})
     except StoreUnavailable:
         pass

@@ -46,4 +46,5 @@ def _lives(stats: StatsStore, role: str) -> bool:
     """A worker has given a sign of life itself; of several beats one leads, whichever it is."""
     if role == "beat":
         return stats.beat_leads()
-    return f"{role}@{socket.gethostname()}" in stats.workers()
+    here = f"@{socket.gethostname()}"
+    return any(name.startswith(f"{role}.") and name.endswith(here) for name in stats.workers())

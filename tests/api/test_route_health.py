@@ -47,7 +47,7 @@ def test_readyz_is_down_while_one_kind_is_missing(front: Front, kind: str) -> No
 
 
 def test_readyz_is_ready_with_a_worker_and_a_deliverer(front: Front) -> None:
-    for name in ("worker@here", "worker@there", "deliverer@here"):
+    for name in ("worker.1@here", "worker.1@there", "deliverer.1@here"):
         front.services.stats.beat(name)
     response = front.client.get("/readyz")
 
@@ -55,15 +55,15 @@ def test_readyz_is_ready_with_a_worker_and_a_deliverer(front: Front) -> None:
     assert response.json["status"] == "ready"
     assert set(response.json["checks"].values()) == {"ok"}
 
-    front.services.stats.gone("deliverer@here")
+    front.services.stats.gone("deliverer.1@here")
     assert front.client.get("/readyz").status_code == 503
 
 
 def test_readyz_forgets_a_worker_that_fell_silent(front: Front) -> None:
-    for name in ("worker@here", "deliverer@here"):
+    for name in ("worker.1@here", "deliverer.1@here"):
         front.services.stats.beat(name)
     assert front.client.get("/readyz").status_code == 200
-    for name in ("worker@here", "deliverer@here"):
+    for name in ("worker.1@here", "deliverer.1@here"):
         front.redis.zincrby("g:workers", -60, name)
 
     assert front.client.get("/readyz").status_code == 503
@@ -107,7 +107,7 @@ def test_metrics_count_what_happened(make: Callable[..., Front]) -> None:
     front.work(front.queue.published[-1][2])
     front.accept(by=front.other)
     front.stories(fields={"webhookUrl": "nonsense"})
-    front.services.stats.beat("worker@here")
+    front.services.stats.beat("worker.1@here")
     samples = scrape(front)
 
     assert samples["storyhook_requests_accepted_total"] == {(): 7}

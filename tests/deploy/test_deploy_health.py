@@ -66,11 +66,11 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("role", ["worker", "deliverer"])
 def test_only_ones_own_sign_of_life_counts(valkey: Redis, role: str) -> None:
     stats = Stats(valkey, 1)
-    stats.beat(f"{role}@another-host")
+    stats.beat(f"{role}.1@another-host")
     assert health(role) == UNWELL
-    stats.beat(f"{role}@{socket.gethostname()}")
+    stats.beat(f"{role}.1@{socket.gethostname()}")
     assert health(role) == HEALTHY
-    stats.gone(f"{role}@{socket.gethostname()}")
+    stats.gone(f"{role}.1@{socket.gethostname()}")
     assert health(role) == UNWELL
 
 
