@@ -45,6 +45,8 @@ def make_celery(broker_url: str) -> Celery:
         worker_soft_shutdown_timeout=20,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A store that is full or read-only answers with an error of the channel: it is waited out too.
+        broker_channel_error_retry=True,
         broker_transport_options={
             # Interactive before bulk: BRPOP takes from the first list that has something.
             "queue_order_strategy": "priority",

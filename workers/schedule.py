@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import structlog
 from celery import Celery
 from redbeat import RedBeatScheduler
+from redbeat.schedulers import acquire_distributed_beat_lock
 from redis.exceptions import LockError, RedisError
 
 from service.domain.ports import Services
@@ -26,9 +29,21 @@ log = structlog.get_logger(__name__)
 class LastingScheduler(RedBeatScheduler):
     """RedBeat's scheduler, except that it waits a store's outage out, and leads again after it."""
 
+    def setup_schedule(self) -> None:
+        """Write the schedule into the store, when it takes it."""
+        while True:
+            try:
+                return super().setup_schedule()
+            except RedisError as error:
+                log.warning("beat.store_unavailable", error=str(error))
+                time.sleep(RETRY_SECONDS)
+
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Do one round; return the seconds until the next."""
         try:
+            if self.lock is None:
+                # Celery keeps what went wrong to itself when the lead was asked for at the start.
+                acquire_distributed_beat_lock(SimpleNamespace(scheduler=self))
             wait: float = super().tick(*args, **kwargs)
             return wait
         except LockError:

@@ -38,7 +38,7 @@ def test_readyz_is_down_without_workers(front: Front) -> None:
 
 @pytest.mark.parametrize("kind", ["worker", "deliverer"])
 def test_readyz_is_down_while_one_kind_is_missing(front: Front, kind: str) -> None:
-    front.services.stats.beat(f"{kind}@here")
+    front.services.stats.beat(f"{kind}.1@here")
     response = front.client.get("/readyz")
 
     assert response.status_code == 503
