@@ -41,17 +41,22 @@ class LastingScheduler(RedBeatScheduler):
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Do one round; return the seconds until the next."""
         try:
-            if self.lock is None:
-                # Celery keeps what went wrong to itself when the lead was asked for at the start.
-                acquire_distributed_beat_lock(SimpleNamespace(scheduler=self))
+            return self._lead_or_follow(*args, **kwargs)
+        except RedisError as error:
+            log.warning("beat.store_unavailable", error=str(error))
+        return RETRY_SECONDS
+
+    def _lead_or_follow(self, *args: Any, **kwargs: Any) -> float:
+        if self.lock is None:
+            # Celery keeps what went wrong to itself when the lead was asked for at the start.
+            acquire_distributed_beat_lock(SimpleNamespace(scheduler=self))
+        try:
             wait: float = super().tick(*args, **kwargs)
             return wait
         except LockError:
             # The lead ended while the store was out. Whoever takes it now has it.
             led = self.lock.acquire(blocking=False)
             log.warning("beat.lead_lost", regained=bool(led))
-        except RedisError as error:
-            log.warning("beat.store_unavailable", error=str(error))
         return RETRY_SECONDS
 
 

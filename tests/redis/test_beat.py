@@ -54,13 +54,19 @@ def test_a_schedule_that_cannot_be_written_is_written_later(
     assert HOUSEKEEP in valkey.smembers(app.redbeat_conf.statics_key)
 
 
+@pytest.mark.parametrize("lead_is_lost", [False, True])
 def test_a_store_that_takes_no_writes_ends_no_beat(
-    app: Celery, valkey: Redis, request: pytest.FixtureRequest
+    app: Celery, valkey: Redis, request: pytest.FixtureRequest, lead_is_lost: bool
 ) -> None:
     scheduler = LastingScheduler(app=app)
     scheduler.tick()
+    if lead_is_lost:
+        valkey.delete(keys.BEAT_LEADER)
     cure = request.getfixturevalue("read_only")
     assert scheduler.tick() == 1.0
     cure()
+    if lead_is_lost:
+        assert scheduler.tick() == 1.0
+        assert valkey.exists(keys.BEAT_LEADER), "taken again"
     assert scheduler.tick() >= 1.0
     scheduler.close()
