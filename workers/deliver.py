@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from contextlib import suppress
 
 import structlog
@@ -13,8 +14,10 @@ from service.domain.ports import Services
 from service.domain.requests import DELIVER, DELIVERIES
 from workers.webhooks.sender import Sender
 
-# A host with a backlog keeps its place for this many deliveries before others get a turn.
+# A host with a backlog keeps its place for this many deliveries, or this many seconds, before others
+# get a turn. A process that is told to stop waits for it.
 IN_A_ROW = 50
+IN_A_ROW_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -24,11 +27,14 @@ def run(services: Services, sender: Sender, delivery_id: str, host: str) -> None
 
     Whatever is to be done later waits in the store's due sets and not in this process.
     """
+    until = time.monotonic() + IN_A_ROW_SECONDS
     for _ in range(IN_A_ROW):
         waiting = _attempt(services, sender, delivery_id, host)
         if waiting is None:
             return
         delivery_id = waiting
+        if time.monotonic() > until:
+            break
     services.queue.enqueue(DELIVER, DELIVERIES, delivery_id, host)
 
 

@@ -468,6 +468,27 @@ def test_but_gives_others_a_turn_now_and_then(
     assert len({arrival.delivery_id for arrival in receiver.arrivals}) == len(owed)
 
 
+def test_a_slow_host_does_not_keep_a_deliverer_either(
+    services: Services,
+    redis: Redis,
+    account_id: str,
+    queue: RecordingQueue,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Fifty attempts that time out are minutes; a process that is to stop would wait them out.
+    monkeypatch.setattr(deliver, "IN_A_ROW_SECONDS", 0.0)
+    owed = [owe(services, account_id, receiver.url) for _ in range(3)]
+    for delivery_id in owed:
+        make_due(redis, delivery_id)
+    queue.published.clear()
+    run(services, owed[0])
+    assert len(receiver.arrivals) == 1
+    [(task, _, following, host)] = queue.published
+    assert (task, host) == (DELIVER, receiver.host)
+    assert following in owed[1:]
+
+
 def test_a_fresh_one_whose_hint_is_on_its_way_is_left_to_it(
     services: Services, account_id: str, receiver: Receiver
 ) -> None:
