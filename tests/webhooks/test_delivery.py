@@ -472,11 +472,12 @@ def test_a_slow_host_does_not_keep_a_deliverer_either(
     services: Services,
     redis: Redis,
     account_id: str,
-    queue: RecordingQueue,
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Fifty attempts that time out are minutes; a process that is to stop would wait them out.
+    queue = services.queue
+    assert isinstance(queue, RecordingQueue)
     monkeypatch.setattr(deliver, "IN_A_ROW_SECONDS", 0.0)
     owed = [owe(services, account_id, receiver.url) for _ in range(3)]
     for delivery_id in owed:
