@@ -476,16 +476,15 @@ def test_a_slow_host_does_not_keep_a_deliverer_either(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Fifty attempts that time out are minutes; a process that is to stop would wait them out.
-    queue = services.queue
-    assert isinstance(queue, RecordingQueue)
+    published = services.queue.published
     monkeypatch.setattr(deliver, "IN_A_ROW_SECONDS", 0.0)
     owed = [owe(services, account_id, receiver.url) for _ in range(3)]
     for delivery_id in owed:
         make_due(redis, delivery_id)
-    queue.published.clear()
+    published.clear()
     run(services, owed[0])
     assert len(receiver.arrivals) == 1
-    [(task, _, following, host)] = queue.published
+    [(task, _, following, host)] = published
     assert (task, host) == (DELIVER, receiver.host)
     assert following in owed[1:]
 
