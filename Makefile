@@ -6,7 +6,7 @@ PYTHON := $(shell for p in $(PYTHON) python3.13 python3.12 python3.11 python3; d
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help run demo test lint bench clean
+.PHONY: help run demo test lint bench chaos clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -30,6 +30,10 @@ bench: .venv/.dev ## measure: a synchronous call, webhooks beside a dead receive
 	@$(BIN)/python -m tests.bench.sync_overhead
 	@$(BIN)/python -m tests.bench.isolation
 	@$(BIN)/python -m tests.bench.deliveries
+
+N ?= 1500
+chaos: .venv/.dev ## hurt a whole stack in every way we know, check that nothing is lost: N=20000 SEED=1
+	@$(BIN)/python -m tests.chaos --requests $(N) $(if $(SEED),--seed $(SEED))
 
 clean: ## remove the environment and caches; data in var/ stays
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

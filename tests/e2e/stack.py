@@ -66,6 +66,9 @@ class Stack:
     ``settings`` are environment variables; "" unsets one. What is not set is as `storyhook up` has it.
     """
 
+    foundation: tuple[str, ...] = FOUNDATION
+    service: tuple[str, ...] = SERVICE
+
     def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
         self.folder = home / "var"
@@ -106,23 +109,27 @@ class Stack:
     def start(self, *names: str) -> Self:
         """Start these processes, by default all that the service needs, and wait until it is ready."""
         whole = not names
-        for name in names or FOUNDATION + SERVICE:
+        for name in names or self.foundation + self.service:
             self._launch(name)
         if whole:
-            with self._environment(self.plan.environment):
-                local.share(self.plan)
-            local.simulated_sessions(self.services)
-            self.await_ready()
+            self._prepare()
         return self
+
+    def _prepare(self) -> None:
+        """Do what `storyhook up` does once the processes run."""
+        with self._environment(self.plan.environment):
+            local.share(self.plan)
+        local.simulated_sessions(self.services)
+        self.await_ready()
 
     def _launch(self, name: str) -> None:
         assert not self.runs(name), f"{name} runs already"
         lines = self.plan.processes(parse_procfile((ROOT / "Procfile").read_text()).processes)
         with (self.logs / f"{name}.log").open("ab") as log:
             program = subprocess.Popen(
-                ["/bin/sh", "-c", lines[name]],
+                ["/bin/sh", "-c", lines[name.partition(".")[0]]],
                 cwd=self.home,
-                env=dict(self.plan.environment),
+                env=dict(self.environment_of(name)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -130,6 +137,10 @@ class Stack:
             )
         self._programs[name] = program
         self._groups.append(program.pid)
+
+    def environment_of(self, name: str) -> Mapping[str, str]:
+        """Return the environment of a process; ``worker.2`` is another one of the line ``worker``."""
+        return self.plan.environment
 
     def await_ready(self) -> None:
         """Wait until the front end says that the store, a worker and a deliverer are there."""
@@ -154,8 +165,8 @@ class Stack:
     def stop(self) -> None:
         """End everything in the order of `storyhook up`; what does not end in time is killed and told."""
         self.close()
-        late = self.end(*(name for name in self._programs if name not in FOUNDATION))
-        late += self.end(*(name for name in self._programs if name in FOUNDATION))
+        late = self.end(*(name for name in self._programs if name not in self.foundation))
+        late += self.end(*(name for name in self._programs if name in self.foundation))
         assert not late, f"{late} had to be killed\n{self.output()[-4000:]}"
 
     def end(self, *names: str) -> list[str]:

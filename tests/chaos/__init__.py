@@ -1,0 +1,1 @@
+"""The proof that nothing is lost and nothing charged twice: `make chaos`, see docs/chaos.md."""

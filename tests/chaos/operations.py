@@ -1,0 +1,80 @@
+"""What the customers of a chaos run do: a list drawn from the seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+ACCOUNTS = 6
+POOR = ACCOUNTS - 1  # has credits for a part of what it asks for only
+POOR_CREDITS = 40
+CREDITS = 1_000_000
+
+WEBHOOK = "webhook"
+POLL = "poll"
+SYNC = "sync"
+CANCEL = "cancel"
+REPLAY = "replay"  # a webhook, and an earlier one sent again
+_KINDS = {WEBHOOK: 66, POLL: 9, SYNC: 12, CANCEL: 5, REPLAY: 8}
+
+# What is under a name of `.hooks.test` is resolved by inside/sitecustomize.py.
+_RECEIVERS = {
+    "http://127.0.0.1/fine": 55,
+    "http://127.0.0.1/flaky": 20,
+    "http://127.0.0.1/late": 7,
+    "http://127.0.0.1/hostile": 6,
+    "http://servfail.hooks.test/fine": 4,
+    "http://hangs.hooks.test/fine": 4,
+    "http://rebinds.hooks.test/fine": 4,
+}
+# Prefixes choose what the simulated Instagram does; see workers/simulator/scenes.py.
+_NAMES = {
+    "user{}": 70,
+    "empty_user{}": 6,
+    "private_user{}": 6,
+    "missing_user{}": 5,
+    "stickers_user{}": 3,
+    "flaky_user{}": 4,
+    "slow_1_user{}": 3,
+    "error_user{}": 3,
+}
+_PEOPLE = 400
+_WITH_KEY = 0.85
+_BY_THE_POOR = 0.03
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing a customer does. ``receiver`` is ``scheme://host/manner``, "" without a webhook."""
+
+    number: int
+    account: int
+    kind: str
+    username: str
+    receiver: str
+    has_key: bool
+
+    @property
+    def key(self) -> str | None:
+        return f"op-{self.number}" if self.has_key else None
+
+
+def operations(seed: int, count: int) -> Iterator[Operation]:
+    """Yield ``count`` operations; the same for the same seed."""
+    rng = random.Random(f"operations:{seed}")
+    for number in range(count):
+        kind = _draw(rng, _KINDS)
+        takes_webhook = kind in (WEBHOOK, REPLAY) or (kind == CANCEL and rng.random() < 0.5)
+        yield Operation(
+            number,
+            POOR if rng.random() < _BY_THE_POOR else rng.randrange(POOR),
+            kind,
+            _draw(rng, _NAMES).format(rng.randrange(_PEOPLE)),
+            _draw(rng, _RECEIVERS) if takes_webhook else "",
+            rng.random() < _WITH_KEY,
+        )
+
+
+def _draw(rng: random.Random, weights: dict[str, int]) -> str:
+    return rng.choices(list(weights), list(weights.values()))[0]

@@ -1,0 +1,186 @@
+"""One chaos run: load and faults, healing, quiet, and the reckoning."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from service.actions.deliveries import replay_failed
+from service.stores import keys
+from tests.chaos.check import Examiner, Findings
+from tests.chaos.faults import Fault, Scene, deck
+from tests.chaos.hooks import Arrival
+from tests.chaos.lab import Lab
+from tests.chaos.load import History, Load
+from tests.chaos.operations import ACCOUNTS, CREDITS, POOR, POOR_CREDITS, operations
+from tests.chaos.report import Injection, Row, table
+from tests.conftest import await_true
+from tests.e2e.clients import Customer
+from tests.e2e.stack import new_address
+
+REQUESTS_A_ROUND = 6_000
+LONG_FROM = 5_000
+BREATH = 0.8  # seconds between two faults
+READY_AFTER = 1.2  # seconds a stack takes to be ready again, on average
+QUIET_LIMIT = 420.0
+
+Tell = Callable[[str], None]
+
+
+@dataclass
+class Result:
+    """What a run found."""
+
+    seed: int
+    requests: int
+    injections: list[Injection]
+    findings: Findings
+    rows: dict[str, Row]
+    audit: str
+    seconds: float
+    quiet: float
+    arrivals: list[Arrival]
+
+    @property
+    def holds_good(self) -> bool:
+        return self.findings.holds_good
+
+
+class Run:
+    """``count`` operations drawn from ``seed``, in ``home``."""
+
+    def __init__(self, home: Path, seed: int, count: int, tell: Tell) -> None:
+        self.seed = seed
+        self.count = count
+        self.tell = tell
+        self.lab = Lab(home, seed)
+        self.history = History(home / "log" / "history.jsonl")
+        self.injections: list[Injection] = []
+        self._accounts: list[str] = []
+        self._opening: dict[str, int] = {}
+
+    def run(self) -> Result:
+        """Start, hurt, heal, check. Raises AssertionError when the service does not come back."""
+        begun = time.monotonic()
+        self.lab.start()
+        load = Load(self._customers(), self.lab.hook_ports, operations(self.seed, self.count), self.history)
+        faults = deck(
+            random.Random(f"faults:{self.seed}"),
+            max(1, self.count // REQUESTS_A_ROUND),
+            long=self.count >= LONG_FROM,
+        )
+        self.tell(f"seed {self.seed}: {self.count} operations, {len(faults)} faults")
+        with _Backlog(self.lab, load):
+            load.start()
+            self._hurt(load, faults)
+            load.gate.rate = 1_000.0
+            self.lab.heal()
+            load.join(600)
+        quiet = self._await_quiet()
+        return self._reckon(time.monotonic() - begun, quiet)
+
+    def close(self) -> None:
+        """End everything, whatever state it is in."""
+        self.lab.stop()
+        self.history.close()
+
+    def _customers(self) -> list[Customer]:
+        customers = []
+        for number in range(ACCOUNTS):
+            credits = POOR_CREDITS if number == POOR else CREDITS
+            email = new_address()
+            customers.append(self.lab.customer(credits, email=email))
+            account = self.lab.services.accounts.by_email(email)
+            assert account is not None
+            self._accounts.append(account.account_id)
+            self._opening[account.account_id] = credits
+        secrets = {str(number): each.secret() for number, each in enumerate(customers)}
+        self.lab.receivers.tell(secrets=secrets)
+        return customers
+
+    def _hurt(self, load: Load, faults: Sequence[Fault]) -> None:
+        for number, fault in enumerate(faults):
+            left = sum(each.seconds + BREATH + READY_AFTER for each in faults[number:])
+            load.gate.rate = max(1.0, (self.count - load.gate.taken) / left)
+            time.sleep(BREATH)
+            rng = random.Random(f"injection:{self.seed}:{number}")
+            begun = time.time()
+            fault.inject(Scene(self.lab, load, rng, number))
+            healed = time.time()
+            self.lab.await_ready()
+            load.check()
+            self.injections.append(Injection(fault, begun, healed))
+            done = len(self.history.calls)
+            self.tell(
+                f"{number + 1:4}/{len(faults)}  {fault.name:45} {healed - begun:5.1f} s, "
+                f"ready after {time.time() - healed:4.1f} s, {load.gate.taken} operations, {done} calls, "
+                f"{load.gate.open_requests} open"
+            )
+
+    def _await_quiet(self) -> float:
+        """Send again what was given up, as an operator would, and wait until nothing is owed any more."""
+        begun = time.monotonic()
+        for account_id in self._accounts:
+            while replay_failed(self.lab.services, account_id, 0)[1]:
+                pass
+        await_true(self._is_quiet, QUIET_LIMIT)
+        return time.monotonic() - begun
+
+    def _is_quiet(self) -> bool:
+        time.sleep(0.25)
+        with self.lab.direct() as redis, redis.pipeline(transaction=False) as pipe:
+            for shard in range(16):
+                pipe.zcard(keys.open_requests(shard))
+                pipe.zcard(keys.due_hosts(shard))
+            return not any(pipe.execute())
+
+    def _reckon(self, seconds: float, quiet: float) -> Result:
+        arrivals = list(self.lab.receivers.arrivals())
+        examiner = Examiner(self.lab.services, self._accounts, self._opening, self.history.calls, arrivals)
+        findings = examiner.examine()
+        audit = self.lab.storyhook("audit")
+        if audit.returncode != 0:
+            findings.wrong.append(f"audit: {audit.stdout}{audit.stderr}")
+        rows = table(self.injections, findings, arrivals, f":{self.lab.hook_ports['fine']}/")
+        return Result(
+            self.seed,
+            self.count,
+            self.injections,
+            findings,
+            rows,
+            audit.stdout.strip().splitlines()[-1] if audit.stdout else "",
+            seconds,
+            quiet,
+            arrivals,
+        )
+
+
+class _Backlog:
+    """Tells the customers how many requests are open, so that they wait behind a backlog."""
+
+    def __init__(self, lab: Lab, load: Load) -> None:
+        self._lab = lab
+        self._load = load
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.25):
+            with suppress(RedisError), self._lab.direct() as redis, redis.pipeline(transaction=False) as pipe:
+                for shard in range(16):
+                    pipe.zcard(keys.open_requests(shard))
+                self._load.gate.open_requests = sum(pipe.execute())
