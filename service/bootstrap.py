@@ -13,6 +13,7 @@ from service.queue import CeleryQueue, make_celery
 from service.secrets import at_rest, derive
 from service.stores import meta
 from service.stores.accounts import Accounts
+from service.stores.backups import Backups
 from service.stores.books import Books
 from service.stores.connection import Client, open_store
 from service.stores.credits import Credits
@@ -31,12 +32,22 @@ def build(settings: Settings, *, wait: float = STARTUP_WAIT) -> Services:
     """Open the store, check it, and put the services together.
 
     Waits up to ``wait`` seconds for a store that is starting. Raises ConfigurationError when it
-    does not answer, forgets what it is told, or holds data of a newer version.
+    does not answer, forgets what it is told, holds data of a newer version, or is half restored.
     """
     redis = open_store(settings.redis_url)
     meta.wait_until_ready(redis, wait)
     meta.check_durability(redis, production=settings.is_production)
-    return assemble(settings, redis, meta.fix_shards(redis, settings.shards))
+    shards = meta.patiently(lambda: meta.fix_shards(redis, settings.shards), wait)
+    return assemble(settings, redis, shards)
+
+
+def build_for_restore(settings: Settings, *, wait: float = STARTUP_WAIT) -> Services:
+    """As `build`, but writes nothing, and takes a store that is half restored."""
+    redis = open_store(settings.redis_url)
+    meta.wait_until_ready(redis, wait)
+    meta.check_durability(redis, production=settings.is_production)
+    meta.check_format(redis)
+    return assemble(settings, redis, settings.shards)
 
 
 def assemble(settings: Settings, redis: Client, shards: int) -> Services:
@@ -48,6 +59,7 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
         requests=Requests(redis, policy, shards),
         credits=Credits(redis),
         books=Books(redis),
+        backups=Backups(redis, key_check=derive(settings.secret_key, "backup-check").hex()[:32]),
         accounts=Accounts(redis, fernet, shards),
         limits=Limits(redis, policy),
         deliveries=Deliveries(redis, policy, shards),

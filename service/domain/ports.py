@@ -12,6 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from service.domain.accounts import Account, ApiKey, LimitState, WebhookSecrets
+from service.domain.backups import (
+    AccountCopy,
+    CountersCopy,
+    IdempotencyCopy,
+    PoolCopy,
+    Record,
+    RequestCopy,
+    SessionCopy,
+)
 from service.domain.credits import Balance, LedgerEntry
 from service.domain.deliveries import Attempt, Delivery, DeliveryClaim, Plan
 from service.domain.errors import SessionVerdict
@@ -144,6 +153,65 @@ class BookStore(Protocol):
     def is_watched(self, request_id: str) -> bool: ...
     def delivery_is_safe(self, request_id: str) -> bool: ...
     def void_hold(self, account_id: str, request_id: str, amount: int) -> bool: ...
+
+
+class BackupStore(Protocol):
+    """What a backup reads, page by page, and what a restore writes.
+
+    ``key_check`` tells the SECRET_KEY of this installation from others, without telling the key;
+    ``newest_format`` is the newest format of data this version reads.
+    """
+
+    key_check: str
+    newest_format: int
+
+    def kind(self) -> tuple[int, int]:
+        """Return the format of the data and the number of shards."""
+        ...
+
+    def account_ids(self) -> list[str]: ...
+    def account(self, account_id: str) -> tuple[AccountCopy, str | None] | None:
+        """Return an account and the id of its ledger's last entry, both of one moment."""
+        ...
+
+    def ledger(self, account_id: str, after: str | None, until: str) -> list[LedgerEntry]:
+        """Return the next entries, oldest first, from after ``after`` to ``until`` inclusive."""
+        ...
+
+    def request_ids(self, account_id: str, below: str | None) -> list[str]:
+        """Return the next ids of the account's list, newest first; the last page is empty."""
+        ...
+
+    def delivery_ids(self, account_id: str, below: str | None) -> list[str]: ...
+    def requests(self, account_id: str, request_ids: Sequence[str]) -> list[RequestCopy]:
+        """Return what there is of these requests, each of one moment, without the results."""
+        ...
+
+    def with_results(self, copies: Sequence[RequestCopy]) -> list[RequestCopy]:
+        """Return the same with the results that are kept."""
+        ...
+
+    def idempotency_keys(self, cursor: int) -> tuple[int, list[IdempotencyCopy]]:
+        """Return the next cursor, 0 at the end, and the keys found on the way; one may come twice."""
+        ...
+
+    def counters(self, shards: int) -> list[CountersCopy]: ...
+    def sessions(self) -> tuple[list[SessionCopy], PoolCopy]: ...
+    def target(self) -> tuple[int, str | None]:
+        """Return how many accounts there are, and the checksum of the backup being restored, if any."""
+        ...
+
+    def begin(self, digest: str) -> None:
+        """Mark the store: until `complete` no process starts over it."""
+        ...
+
+    def write(self, records: Iterator[Record]) -> None:
+        """Write records, replacing what is there under the same names."""
+        ...
+
+    def complete(self, data_format: int, shards: int) -> None:
+        """Take the mark away."""
+        ...
 
 
 class DeliveryStore(Protocol):
@@ -308,6 +376,7 @@ class Services:
     requests: RequestStore
     credits: CreditStore
     books: BookStore
+    backups: BackupStore
     accounts: AccountStore
     limits: LimitStore
     deliveries: DeliveryStore

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from redis import Redis
@@ -64,14 +65,25 @@ def translate(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
+        with _translated():
             return method(*args, **kwargs)
-        except redis_errors.RedisError as error:
-            if is_outage(error):
-                raise StoreUnavailable from error
-            raise
 
-    return wrapper
+    @functools.wraps(method)
+    def generator(*args: Any, **kwargs: Any) -> Any:
+        with _translated():
+            yield from method(*args, **kwargs)
+
+    return generator if inspect.isgeneratorfunction(method) else wrapper
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except redis_errors.RedisError as error:
+        if is_outage(error):
+            raise StoreUnavailable from error
+        raise
 
 
 def store_adapter(cls: C) -> C:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from redis import exceptions as redis_errors
 
@@ -10,21 +12,31 @@ from service.domain.errors import ConfigurationError
 from service.stores import keys
 from service.stores.connection import Client, is_outage
 
+T = TypeVar("T")
+
 DATA_FORMAT = 1
+# While a restore writes: the checksum of the backup it writes.
+RESTORING = "restoring"
 
 
 def wait_until_ready(redis: Client, seconds: float) -> None:
     """Wait for the store to answer and to have loaded its data. Raises ConfigurationError."""
+    patiently(redis.ping, seconds)
+
+
+def patiently(ask: Callable[[], T], seconds: float) -> T:
+    """Return what ``ask`` does once the store is down, full or read-only no more.
+
+    Raises ConfigurationError when it still is after ``seconds``.
+    """
     deadline = time.monotonic() + seconds
     while True:
         try:
-            redis.ping()
+            return ask()
         except redis_errors.RedisError as error:
             if not is_outage(error) or time.monotonic() > deadline:
                 raise ConfigurationError(f"REDIS_URL: the store does not answer: {error}") from error
             time.sleep(0.1)
-        else:
-            return
 
 
 def check_durability(redis: Client, *, production: bool) -> None:
@@ -48,13 +60,23 @@ def check_durability(redis: Client, *, production: bool) -> None:
 def fix_shards(redis: Client, wanted: int) -> int:
     """Write format and number of shards at the first start; return the number in force.
 
-    Raises ConfigurationError when the data is of a newer format.
+    Raises ConfigurationError when the data is of a newer format, or only half restored.
     """
+    if redis.hexists(keys.META, RESTORING):
+        raise ConfigurationError(
+            "REDIS_URL: a restore of this store has not finished. "
+            "Run `storyhook restore` again with the same file."
+        )
     redis.hsetnx(keys.META, "format", DATA_FORMAT)
     redis.hsetnx(keys.META, "shards", wanted)
-    written, shards = redis.hmget(keys.META, "format", "shards")
-    if int(written) > DATA_FORMAT:
+    check_format(redis)
+    return int(redis.hget(keys.META, "shards"))
+
+
+def check_format(redis: Client) -> None:
+    """Refuse data this version cannot read; writes nothing. Raises ConfigurationError."""
+    written = redis.hget(keys.META, "format")
+    if written is not None and int(written) > DATA_FORMAT:
         raise ConfigurationError(
             f"REDIS_URL: the data is of format {written}, this version reads up to {DATA_FORMAT}. Update."
         )
-    return int(shards)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,28 @@ def test_a_store_that_does_not_answer_is_waited_for_and_then_named() -> None:
         wait_until_ready(nobody, 0.3)
     assert 0.3 <= time.monotonic() - started < 4
     nobody.close()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "cure"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1mb"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    ],
+    ids=["full", "read-only"],
+)
+def test_a_process_that_starts_while_nothing_can_be_written_waits(
+    valkey: Redis, settings: Settings, trouble: tuple[str, ...], cure: tuple[str, ...]
+) -> None:
+    valkey.execute_command(*trouble)
+    try:
+        with pytest.raises(ConfigurationError, match="REDIS_URL: the store does not answer"):
+            bootstrap.build(settings, wait=0.3)
+        timer = threading.Timer(0.5, valkey.execute_command, cure)
+        timer.start()
+        bootstrap.build(settings, wait=20).stats.ping()
+    finally:
+        valkey.execute_command(*cure)
 
 
 def test_building_the_services_checks_and_fixes_the_store(valkey: Redis, settings: Settings) -> None:

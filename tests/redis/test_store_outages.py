@@ -19,6 +19,7 @@ from service.domain.policy import Policy
 from service.secrets import at_rest
 from service.stores import keys
 from service.stores.accounts import Accounts
+from service.stores.books import Books
 from service.stores.connection import open_store, translate
 from service.stores.credits import Credits
 from service.stores.deliveries import Deliveries
@@ -189,3 +190,14 @@ def test_a_mistake_of_ours_is_no_outage(redis: Redis) -> None:
     redis.set(keys.credits(ACCOUNT), "not a hash")
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         Credits(redis).balance(ACCOUNT)
+
+
+def test_an_outage_between_two_pages_is_the_same_error(server: running_valkey, redis: Redis) -> None:
+    credits = Credits(redis)
+    for _ in range(3):
+        credits.add(ACCOUNT, 1, entry_type="topup", note="")
+    pages = Books(redis).ledger(ACCOUNT, None, "+")
+    assert len(next(pages)) == 3
+    server.stop()
+    with pytest.raises(StoreUnavailable):
+        next(pages)

@@ -1,0 +1,291 @@
+"""Back up and restore: accounts, API keys, credits, requests, webhooks and sessions, in one file.
+
+A backup is taken while the service works and shows each account at one moment: when the end of its ledger
+was read. A ledger is only ever added to, so it tells afterwards which requests there were at that moment
+and which of them had ended.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from service import __version__
+from service.domain import ids
+from service.domain.audit import Difference, Fold
+from service.domain.backups import (
+    LINE_MOST,
+    CountersCopy,
+    Header,
+    LedgerCopy,
+    Record,
+    RequestCopy,
+    Sealer,
+    Tally,
+    Unsealer,
+    as_of,
+    is_unknown,
+)
+from service.domain.credits import HOLD, LedgerEntry
+from service.domain.envelopes import timestamp
+from service.domain.errors import ConfigurationError, Conflict, ValidationFailed
+from service.domain.ports import BackupStore, Services
+
+REQUESTS_AT_ONCE = 50
+# Idempotency keys live for a day; the rest is for clocks that differ.
+RECENT_MS = 25 * 3_600 * 1_000
+
+
+@dataclass
+class Report:
+    """What a backup holds, its size in bytes, and what did not add up in the store it was made of."""
+
+    tally: Tally
+    size: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+
+# --- backing up ----------------------------------------------------------------------------------
+
+
+def back_up(services: Services, path: Path, *, force: bool = False) -> Report:
+    """Write a backup to ``path``, which only its owner may read; it is there whole or not at all.
+
+    Raises Conflict when there is such a file already, unless ``force``; ValidationFailed when it cannot
+    be written; StoreUnavailable.
+    """
+    if path.exists() and not force:
+        raise Conflict(f"{path} is there already. Give another name, or --force to replace it.")
+    try:
+        with _replacing(path) as file:
+            return _pack(services, file)
+    except OSError as error:
+        raise ValidationFailed(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Lend a file that takes the place of ``path`` at the end, and is gone when something fails."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _pack(services: Services, file: IO[bytes]) -> Report:
+    copier = _Copier(services.backups, services.clock())
+    report = Report(Tally(copier.header.made_at), differences=copier.differences)
+    sealer = Sealer()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
+        packed.write(sealer.header(copier.header))
+        for record in copier.records():
+            report.tally.add(record)
+            packed.write(sealer.record(record))
+        packed.write(sealer.end())
+    report.size = file.tell()
+    return report
+
+
+class _Copier:
+    """Reads the store into records."""
+
+    def __init__(self, store: BackupStore, now_ms: int) -> None:
+        self._store = store
+        self._recent_since = now_ms - RECENT_MS
+        self._recent: set[str] = set()  # requests in the backup that a key may still stand for
+        self._held: Counter[int] = Counter()  # credits by shard
+        self.differences: list[Difference] = []
+        data_format, shards = store.kind()
+        self.header = Header(data_format, shards, timestamp(now_ms), __version__, store.key_check)
+
+    def records(self) -> Iterator[Record]:
+        for account_id in self._store.account_ids():
+            yield from self._account(account_id)
+        # After the requests, so that none of them is in the backup without its key.
+        yield from self._idempotency_keys()
+        for counters in self._store.counters(self.header.shards):
+            yield from self._counters(counters)
+        sessions, pool = self._store.sessions()
+        yield from sessions
+        if pool.counter:
+            yield pool
+
+    def _account(self, account_id: str) -> Iterator[Record]:
+        found = self._store.account(account_id)
+        if found is None:
+            return
+        account, last = found
+        yield account
+        fold = Fold()
+        if last is not None:
+            for entries in _ledger(self._store, account_id, None, last):
+                fold.read(entries)
+                yield LedgerCopy(account_id, entries)
+        fold.compare(account_id, account.balance)
+        self.differences += fold.differences
+        self._held[ids.shard_in(account_id)] += account.balance.held
+        yield from self._requests(account_id, fold, last)
+
+    def _requests(self, account_id: str, fold: Fold, last: str | None) -> Iterator[RequestCopy]:
+        later = _Later(self._store, account_id, last)
+        for request_ids in self._ids(account_id, fold):
+            copies = self._store.requests(account_id, request_ids)
+            if any(is_unknown(copy, fold) for copy in copies):
+                later.read_on()
+            then = [copy for copy in (as_of(copy, fold, later.held) for copy in copies) if copy]
+            yield from (copy for copy in then if copy.is_open)
+            yield from self._store.with_results([copy for copy in then if not copy.is_open])
+            self._recent.update(copy.request_id for copy in then if self._is_recent(copy))
+
+    def _ids(self, account_id: str, fold: Fold) -> Iterator[list[str]]:
+        """Yield the ids of all requests of which something may be kept, each once.
+
+        The list of deliveries reaches further back than that of requests, and a request that waits for
+        long has left both.
+        """
+        seen: set[str] = set()
+        for page in self._listed(account_id):
+            fresh = [request_id for request_id in page if request_id not in seen]
+            seen.update(fresh)
+            if fresh:
+                yield fresh
+        unseen = [each for each in fold.open_holds if each not in seen]
+        rest = [each for each in unseen if ids.shard_of(each, ids.REQUEST) is not None]
+        for start in range(0, len(rest), REQUESTS_AT_ONCE):
+            yield rest[start : start + REQUESTS_AT_ONCE]
+
+    def _listed(self, account_id: str) -> Iterator[list[str]]:
+        below: str | None = None
+        while page := self._store.request_ids(account_id, below):
+            below = page[-1]
+            yield page
+        below = None
+        while page := self._store.delivery_ids(account_id, below):
+            below = page[-1]
+            yield [ids.request_of(delivery_id) for delivery_id in page]
+
+    def _is_recent(self, copy: RequestCopy) -> bool:
+        return copy.request is not None and int(copy.request.value["created_at"]) >= self._recent_since
+
+    def _idempotency_keys(self) -> Iterator[Record]:
+        cursor = -1
+        while cursor != 0:
+            cursor, found = self._store.idempotency_keys(max(cursor, 0))
+            yield from (key for key in found if key.request_id in self._recent)
+
+    def _counters(self, counters: CountersCopy) -> Iterator[Record]:
+        """They count on while they are read, except for what is held: that is what the accounts have."""
+        held = self._held[counters.shard]
+        if counters.fields or held:
+            yield CountersCopy(counters.shard, {**counters.fields, "held": str(held)})
+
+
+class _Later:
+    """The ids of requests whose hold came after ``last``, read on as far as is needed."""
+
+    def __init__(self, store: BackupStore, account_id: str, last: str | None) -> None:
+        self._store = store
+        self._account_id = account_id
+        self._last = last
+        self.held: set[str] = set()
+
+    def read_on(self) -> None:
+        for entries in _ledger(self._store, self._account_id, self._last, "+"):
+            self._last = entries[-1].entry_id
+            self.held.update(entry.request_id or "" for entry in entries if entry.type == HOLD)
+
+
+def _ledger(
+    store: BackupStore, account_id: str, after: str | None, until: str
+) -> Iterator[list[LedgerEntry]]:
+    while entries := store.ledger(account_id, after, until):
+        after = entries[-1].entry_id
+        yield entries
+
+
+# --- restoring -----------------------------------------------------------------------------------
+
+
+def restore(services: Services, path: Path) -> Tally:
+    """Write a backup into an empty store; return what it holds.
+
+    Everything is checked before anything is written. Interrupted, it is finished by calling it again with
+    the same file. Raises ValidationFailed for a file that is no whole backup, ConfigurationError for one
+    of another SECRET_KEY, Conflict when the store is not empty or in use, and StoreUnavailable.
+    """
+    store = services.backups
+    tally, digest = check(store, path)
+    _check_target(services, digest)
+    with _opened(path) as backup:
+        store.begin(digest)
+        store.write(backup.records())
+        if backup.digest != digest:
+            raise ValidationFailed(f"{path} was replaced while it was restored. Put the former one back.")
+        store.complete(backup.header.data_format, backup.header.shards)
+    return tally
+
+
+def check(store: BackupStore, path: Path) -> tuple[Tally, str]:
+    """Read a whole backup; return what it holds and its checksum. Raises as `restore` does."""
+    with _opened(path) as backup:
+        backup.header.check(newest_format=store.newest_format, key_check=store.key_check)
+        tally = Tally(backup.header.made_at)
+        for record in backup.records():
+            tally.add(record)
+        return tally, backup.digest
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Unsealer]:
+    try:
+        with gzip.open(path, "rb") as file:
+            yield Unsealer(lambda: file.readline(LINE_MOST))
+    except EOFError:
+        raise ValidationFailed(f"{path} is damaged: it ends too early.") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise ValidationFailed(f"{path} is damaged, or no backup: {error}.") from None
+    except OSError as error:
+        raise ValidationFailed(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _check_target(services: Services, digest: str) -> None:
+    accounts, unfinished = services.backups.target()
+    if unfinished is not None and unfinished != digest:
+        raise ConfigurationError(
+            "REDIS_URL: a restore of another backup has begun in this store. "
+            "Finish it with that file, or empty the store first."
+        )
+    if unfinished is None and accounts:
+        raise Conflict(
+            f"The store holds {accounts} account(s) already. Restore into an empty one: "
+            "set REDIS_URL to it, or empty this one if nothing in it is needed."
+        )
+    running = services.stats.workers()
+    if running:
+        raise Conflict(
+            f"Processes work over this store: {', '.join(sorted(running))}. Stop all of them, the web "
+            "processes too; one that was killed is forgotten after 15 seconds."
+        )

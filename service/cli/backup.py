@@ -1,0 +1,64 @@
+"""`storyhook backup FILE` and `storyhook restore FILE`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from service import config
+from service.actions import backup as actions
+from service.actions.audit import audit
+from service.bootstrap import build_for_restore
+from service.cli.admin import open_services
+from service.cli.output import show
+from service.domain.audit import Difference
+from service.domain.backups import Tally
+
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+
+
+@click.command()
+@file_argument
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+def backup(file: Path, force: bool) -> None:
+    """Write accounts, API keys, credits, requests and sessions to FILE.
+
+    Works while the service does. Keep FILE as private as the store. Exits with 1 when a ledger does not
+    add up; FILE is written all the same.
+    """
+    report = actions.back_up(open_services(), file, force=force)
+    click.echo(f"{file}: {_held_in(report.tally)}, {report.size} bytes")
+    _tell("the backup was made of books that do not add up", report.differences)
+
+
+@click.command()
+@file_argument
+def restore(file: Path) -> None:
+    """Write the backup FILE into an empty store, while nothing else runs, and audit it.
+
+    FILE is checked first, and nothing is written when it is damaged. A restore that was interrupted is
+    finished by running it again. Exits with 1 when the audit finds a difference.
+    """
+    tally = actions.restore(build_for_restore(config.load(local=True), wait=2.0), file)
+    click.echo(f"{file} of {tally.made_at} restored: {_held_in(tally)}")
+    report = audit(open_services())
+    _tell("the audit found differences", report.differences)
+    click.echo(f"audited {report.accounts} account(s), {report.requests} request(s): everything adds up")
+
+
+def _held_in(tally: Tally) -> str:
+    return (
+        f"{tally.accounts} account(s), {tally.requests} request(s), {tally.open} of them open, "
+        f"{tally.owed} webhook(s) to be sent, {tally.entries} ledger entries, {tally.sessions} session(s)"
+    )
+
+
+def _tell(what: str, differences: list[Difference]) -> None:
+    """Show differences and exit with 1, if there are any."""
+    if differences:
+        rows = [(each.kind, each.where, each.text) for each in differences]
+        show("Differences", ("what", "where", "difference"), rows, as_json=False)
+        click.echo(f"storyhook: {what}: {len(differences)}; see `storyhook audit`", err=True)
+        sys.exit(1)

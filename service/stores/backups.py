@@ -1,0 +1,302 @@
+"""What a backup reads of the store and a restore writes into it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from redis.client import NEVER_DECODE
+from redis.exceptions import ResponseError
+
+from service.domain import ids
+from service.domain.backups import (
+    AccountCopy,
+    CountersCopy,
+    Fields,
+    IdempotencyCopy,
+    Kept,
+    LedgerCopy,
+    PoolCopy,
+    Record,
+    RequestCopy,
+    SessionCopy,
+)
+from service.domain.credits import LedgerEntry
+from service.domain.instagram import SessionState
+from service.stores import instagram_sessions, keys, meta
+from service.stores.connection import Client, store_adapter
+from service.stores.credits import ledger_entry
+
+PAGE = 500  # ledger entries
+# Requests come with their delivery logs in one transaction and with their results: some megabytes.
+REQUEST_PAGE = 50
+SCAN_COUNT = 1_000
+COMMANDS_AT_ONCE = 200
+
+GONE = -2  # what PTTL says of a key that is not there
+FOR_GOOD = -1
+
+_IDEMPOTENCY = re.compile(r"\{s[0-9a-f]{2}\}:acct:([^:]+):idem:([0-9a-f]+)")
+
+
+@store_adapter
+class Backups:
+    """BackupStore over Redis. Reads in pages while the service works; writes into a store at rest."""
+
+    newest_format = meta.DATA_FORMAT
+
+    def __init__(self, redis: Client, key_check: str) -> None:
+        self._redis = redis
+        self.key_check = key_check
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def kind(self) -> tuple[int, int]:
+        data_format, shards = self._redis.hmget(keys.META, "format", "shards")
+        return int(data_format), int(shards)
+
+    def account_ids(self) -> list[str]:
+        return sorted(self._redis.smembers(keys.ACCOUNTS))
+
+    def account(self, account_id: str) -> tuple[AccountCopy, str | None] | None:
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(keys.account(account_id))
+            pipe.hgetall(keys.credits(account_id))
+            pipe.xrevrange(keys.ledger(account_id), count=1)
+            pipe.smembers(keys.account_keys(account_id))
+            fields, credits, last, named = pipe.execute()
+        if not fields:
+            return None
+        copy = AccountCopy(account_id, fields, credits, self._api_keys(sorted(named)))
+        return copy, last[0][0] if last else None
+
+    def _api_keys(self, named: list[str]) -> dict[str, Fields]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key_id in named:
+                pipe.hgetall(keys.api_key(key_id))
+            found = zip(named, pipe.execute(), strict=True)
+        # A key revoked while its last use was being written leaves only that field behind.
+        return {key_id: fields for key_id, fields in found if "digest" in fields}
+
+    def ledger(self, account_id: str, after: str | None, until: str) -> list[LedgerEntry]:
+        start = f"({after}" if after else "-"
+        rows = self._redis.xrange(keys.ledger(account_id), min=start, max=until, count=PAGE)
+        return [ledger_entry(entry_id, fields) for entry_id, fields in rows]
+
+    def request_ids(self, account_id: str, below: str | None) -> list[str]:
+        return self._listed(keys.account_requests(account_id), below)
+
+    def delivery_ids(self, account_id: str, below: str | None) -> list[str]:
+        return self._listed(keys.account_deliveries(account_id), below)
+
+    def _listed(self, name: str, below: str | None) -> list[str]:
+        top = f"({below}" if below else "+"
+        found: list[str] = self._redis.zrevrangebylex(name, top, "-", start=0, num=REQUEST_PAGE)
+        return found
+
+    def requests(self, account_id: str, request_ids: Sequence[str]) -> list[RequestCopy]:
+        with self._redis.pipeline(transaction=True) as pipe:
+            for request_id in request_ids:
+                delivery_id = ids.delivery_of(request_id)
+                for name in (keys.request(request_id), keys.delivery(delivery_id)):
+                    pipe.hgetall(name)
+                    pipe.pttl(name)
+                pipe.lrange(keys.delivery_log(delivery_id), 0, -1)
+                pipe.pttl(keys.delivery_log(delivery_id))
+            answers = iter(pipe.execute())
+        copies = []
+        for request_id in request_ids:
+            request, delivery, log = (_kept(next(answers), next(answers)) for _ in range(3))
+            if request or delivery:
+                copies.append(RequestCopy(account_id, request_id, request, None, delivery, log))
+        return copies
+
+    def with_results(self, copies: Sequence[RequestCopy]) -> list[RequestCopy]:
+        options = {NEVER_DECODE: True}
+        # Not in one transaction with the rest: its answer comes in one piece, which is decoded or not.
+        # A result does not change once it is there.
+        with self._redis.pipeline(transaction=False) as pipe:
+            for copy in copies:
+                pipe.execute_command("GET", keys.result(copy.request_id), **options)
+                pipe.pttl(keys.result(copy.request_id))
+            answers = iter(pipe.execute())
+        return [replace(copy, result=_kept(next(answers), next(answers))) for copy in copies]
+
+    def idempotency_keys(self, cursor: int) -> tuple[int, list[IdempotencyCopy]]:
+        following, names = self._redis.scan(cursor, match="{s??}:acct:*:idem:*", count=SCAN_COUNT)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(name)
+                pipe.pttl(name)
+            answers = iter(pipe.execute())
+        found = []
+        for name in names:
+            kept = _kept(next(answers), next(answers))
+            match = _IDEMPOTENCY.fullmatch(name)
+            if kept and match:
+                found.append(IdempotencyCopy(match[1], match[2], kept))
+        return int(following), found
+
+    def counters(self, shards: int) -> list[CountersCopy]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for shard in range(shards):
+                pipe.hgetall(keys.stats(shard))
+            return [CountersCopy(shard, fields) for shard, fields in enumerate(pipe.execute())]
+
+    def sessions(self) -> tuple[list[SessionCopy], PoolCopy]:
+        names = sorted(self._redis.smembers(instagram_sessions.NAMES))
+        with self._redis.pipeline(transaction=True) as pipe:
+            for name in names:
+                pipe.hgetall(_session(name))
+            pipe.get(instagram_sessions.COUNTER)
+            *rows, counter = pipe.execute()
+        copies = [SessionCopy(name, fields) for name, fields in zip(names, rows, strict=True) if fields]
+        return copies, PoolCopy(int(counter or 0))
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def target(self) -> tuple[int, str | None]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.scard(keys.ACCOUNTS)
+            pipe.hget(keys.META, meta.RESTORING)
+            accounts, mark = pipe.execute()
+        return int(accounts), mark
+
+    def begin(self, digest: str) -> None:
+        self._redis.hset(keys.META, meta.RESTORING, digest)
+
+    def complete(self, data_format: int, shards: int) -> None:
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(keys.META, mapping={"format": data_format, "shards": shards})
+            pipe.hdel(keys.META, meta.RESTORING)
+            pipe.execute()
+
+    def write(self, records: Iterator[Record]) -> None:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for record in records:
+                _WRITERS[type(record)](pipe, record)
+                if len(pipe) >= COMMANDS_AT_ONCE:
+                    _send(pipe)
+            _send(pipe)
+
+
+def _session(name: str) -> str:
+    return f"{{ig}}:session:{name}"
+
+
+def _kept(value: Any, lifetime: int) -> Kept[Any] | None:
+    if not value or lifetime == GONE:
+        return None
+    return Kept(value, None if lifetime == FOR_GOOD else max(lifetime, 1))
+
+
+def _send(pipe: Any) -> None:
+    """Send what was collected. When a reply was lost and all of it is sent again, nothing changes."""
+    for answer in pipe.execute(raise_on_error=False):
+        # Ids only rise, and nobody else writes: an entry that comes too late is there already.
+        again = isinstance(answer, ResponseError) and "equal or smaller than" in str(answer)
+        if isinstance(answer, Exception) and not again:
+            raise answer
+
+
+def _put_hash(pipe: Any, name: str, fields: Fields, lifetime: int | None = None) -> None:
+    pipe.delete(name)
+    if fields:
+        pipe.hset(name, mapping=fields)
+    _expire(pipe, name, lifetime)
+
+
+def _expire(pipe: Any, name: str, lifetime: int | None) -> None:
+    if lifetime is not None:
+        pipe.pexpire(name, lifetime)
+
+
+def _write_account(pipe: Any, copy: AccountCopy) -> None:
+    account_id = copy.account_id
+    _put_hash(pipe, keys.account(account_id), copy.fields)
+    _put_hash(pipe, keys.credits(account_id), copy.credits)
+    # Filled by the records that follow.
+    pipe.delete(
+        keys.ledger(account_id), keys.account_requests(account_id), keys.account_deliveries(account_id)
+    )
+    pipe.delete(keys.account_keys(account_id))
+    for key_id, fields in copy.keys.items():
+        _put_hash(pipe, keys.api_key(key_id), fields)
+        pipe.sadd(keys.account_keys(account_id), key_id)
+    pipe.set(keys.email(copy.fields["email"]), account_id)
+    pipe.sadd(keys.ACCOUNTS, account_id)
+
+
+def _write_ledger(pipe: Any, copy: LedgerCopy) -> None:
+    for entry in copy.entries:
+        fields: dict[str, Any] = {"type": entry.type, "amount": entry.amount}
+        fields |= {"balance": entry.balance_after, "held": entry.held_after}
+        fields |= {} if entry.request_id is None else {"request": entry.request_id}
+        fields |= {} if entry.note is None else {"note": entry.note}
+        pipe.xadd(keys.ledger(copy.account_id), {**fields, "at": entry.at}, id=entry.entry_id)
+
+
+def _write_request(pipe: Any, copy: RequestCopy) -> None:
+    request_id = copy.request_id
+    if copy.request:
+        _put_hash(pipe, keys.request(request_id), copy.request.value, copy.request.lifetime)
+        pipe.zadd(keys.account_requests(copy.account_id), {request_id: 0})
+    if copy.request and copy.is_open:
+        # Due since it was made: the sweep takes the oldest first.
+        due = {request_id: int(copy.request.value["created_at"])}
+        pipe.zadd(keys.open_requests(ids.shard_in(request_id)), due)
+    if copy.result:
+        pipe.set(keys.result(request_id), copy.result.value, px=copy.result.lifetime)
+    if copy.delivery:
+        _write_delivery(pipe, copy, copy.delivery)
+
+
+def _write_delivery(pipe: Any, copy: RequestCopy, delivery: Kept[Fields]) -> None:
+    delivery_id = ids.delivery_of(copy.request_id)
+    _put_hash(pipe, keys.delivery(delivery_id), delivery.value, delivery.lifetime)
+    pipe.zadd(keys.account_deliveries(copy.account_id), {delivery_id: 0})
+    pipe.delete(keys.delivery_log(delivery_id))
+    if copy.log:
+        pipe.rpush(keys.delivery_log(delivery_id), *copy.log.value)
+        _expire(pipe, keys.delivery_log(delivery_id), copy.log.lifetime)
+    if copy.is_owed:
+        shard, host, look = ids.shard_in(delivery_id), delivery.value["host"], int(delivery.value["next_at"])
+        pipe.zadd(keys.due(shard, host), {delivery_id: look})
+        pipe.zadd(keys.due_hosts(shard), {host: look}, lt=True)
+
+
+def _write_idempotency(pipe: Any, copy: IdempotencyCopy) -> None:
+    name = f"{keys.account(copy.account_id)}:idem:{copy.digest}"
+    _put_hash(pipe, name, copy.kept.value, copy.kept.lifetime)
+
+
+def _write_counters(pipe: Any, copy: CountersCopy) -> None:
+    _put_hash(pipe, keys.stats(copy.shard), copy.fields)
+
+
+def _write_session(pipe: Any, copy: SessionCopy) -> None:
+    """A session comes back free: its place among the ready ones is what its own hash says."""
+    _put_hash(pipe, _session(copy.name), copy.fields)
+    pipe.sadd(instagram_sessions.NAMES, copy.name)
+    pipe.zrem(instagram_sessions.READY, copy.name)
+    pipe.hdel(instagram_sessions.LEASES, copy.name)
+    if copy.fields["state"] != SessionState.QUARANTINED:
+        ready = max(int(copy.fields["rested_until"]), int(copy.fields.get("last_used", 0)))
+        pipe.zadd(instagram_sessions.READY, {copy.name: ready})
+
+
+def _write_pool(pipe: Any, copy: PoolCopy) -> None:
+    pipe.set(instagram_sessions.COUNTER, copy.counter)
+
+
+_WRITERS: dict[type, Callable[[Any, Any], None]] = {
+    AccountCopy: _write_account,
+    LedgerCopy: _write_ledger,
+    RequestCopy: _write_request,
+    IdempotencyCopy: _write_idempotency,
+    CountersCopy: _write_counters,
+    SessionCopy: _write_session,
+    PoolCopy: _write_pool,
+}
