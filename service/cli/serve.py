@@ -20,7 +20,15 @@ CELERY_APP = "workers.app"
 @click.command()
 @click.option("--port", type=int, envvar="STORE_PORT", default=6390, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), envvar="STORE_FOLDER", default=Path("var/store"))
-def store(port: int, folder: Path) -> None:
+@click.option(
+    "--fsync",
+    type=click.Choice(["always", "everysec"]),
+    envvar="STORE_FSYNC",
+    default="everysec",
+    show_default=True,
+    help="When what is written is safe from a power cut.",
+)
+def store(port: int, folder: Path, fsync: str) -> None:
     """Run the embedded Valkey on loopback, its append-only file in FOLDER."""
     folder.mkdir(parents=True, exist_ok=True)
     binary = str(get_binary_path())
@@ -29,7 +37,7 @@ def store(port: int, folder: Path) -> None:
         "--port": str(port),
         "--dir": str(folder.resolve()),
         "--appendonly": "yes",
-        "--appendfsync": "everysec",
+        "--appendfsync": fsync,
         "--save": "",
         "--maxmemory-policy": "noeviction",
         "--loglevel": "warning",
