@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,13 +68,25 @@ def hold(seconds: float) -> None:
     time.sleep(seconds)
 
 
+@contextmanager
+def slow_instagram(scene: Scene) -> Iterator[None]:
+    """Let every worker have work in its hands: what is fetched takes longer than what is done to it."""
+    scene.lab.simulator.knobs(latency_ms=900)
+    hold(0.7)
+    try:
+        yield
+    finally:
+        scene.lab.simulator.reset()
+
+
 # --- processes ---------------------------------------------------------------------------------------
 
 
 @fault("1", 3)
 def worker_killed(scene: Scene) -> None:
     name = scene.rng.choice(WORKERS)
-    scene.lab.down(name)
+    with slow_instagram(scene):
+        scene.lab.down(name)
     hold(scene.rng.uniform(0, 2))
     scene.lab.up(name)
 
@@ -82,8 +95,9 @@ def worker_killed(scene: Scene) -> None:
 def worker_killed_before_settling(scene: Scene) -> None:
     """What it fetched is in its hands; what it says to the store does not arrive any more."""
     name = scene.rng.choice(WORKERS)
-    scene.lab.proxy.set_mode(HELD, [f"{name}-store"])
-    hold(1.0)
+    with slow_instagram(scene):
+        scene.lab.proxy.set_mode(HELD, [f"{name}-store"])
+        hold(1.0)
     scene.lab.down(name)
     scene.lab.proxy.heal()
     scene.lab.up(name)
@@ -103,7 +117,8 @@ def deliverer_killed_after_the_post(scene: Scene) -> None:
 @fault("4", LEASE + 3)
 def worker_frozen_past_its_lease(scene: Scene) -> None:
     name = scene.rng.choice(WORKERS)
-    scene.lab.freeze(name)
+    with slow_instagram(scene):
+        scene.lab.freeze(name)
     hold(LEASE + 2)
     scene.lab.thaw(name)
 
