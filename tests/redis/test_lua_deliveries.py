@@ -229,7 +229,15 @@ def test_replay_makes_an_ended_delivery_due_from_the_start_for_good(lua: Lua, st
     assert (lua.redis.ttl(DELIVERY), lua.redis.ttl(LOG)) == (-1, -1)
     assert 495 <= lua.redis.ttl(BODY) <= 500
     assert lua.redis.lrange(LOG, 0, -1) == ['{"at":1}']
-    assert claim(lua)[0] == 2
+    assert claim(lua)[0] == 3
+
+
+def test_an_attempt_that_outlived_its_lease_does_not_count_against_a_replay(lua: Lua) -> None:
+    fence, _ = claim(lua)
+    lua.redis.hset(DELIVERY, "lease_until", 1)
+    assert replay(lua) == "pending"
+    assert record(lua, fence, status="exhausted") == ["lost", ""]
+    assert lua.redis.hget(DELIVERY, "status") == "pending"
 
 
 def test_replay_while_an_attempt_is_under_way_changes_nothing(lua: Lua) -> None:
