@@ -7,9 +7,10 @@ import time
 from service.auth.api_keys import ApiKeys
 from service.auth.passwords import Passwords
 from service.auth.tokens import JwtTokens
+from service.broker import make_celery
 from service.config import Settings
 from service.domain.ports import Services
-from service.queue import CeleryQueue, make_celery
+from service.queue import CeleryQueue
 from service.secrets import at_rest, derive
 from service.stores import meta
 from service.stores.accounts import Accounts

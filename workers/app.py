@@ -9,7 +9,7 @@ import structlog
 from celery import signals
 
 from service import config, log
-from service.queue import make_celery
+from service.broker import make_celery
 from workers.pulse import Pulse
 from workers.runtime import runtime
 from workers.schedule import configure_beat

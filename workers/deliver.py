@@ -43,7 +43,8 @@ def _attempt(services: Services, sender: Sender, delivery_id: str, host: str) ->
     claim = services.deliveries.claim(delivery_id, host)
     if claim is None:
         return None
-    wait = services.hosts.enter(host, delivery_id)
+    place = f"{delivery_id}/{claim.fence}"  # one that outlived its lease gives back its own and no other's
+    wait = services.hosts.enter(host, place)
     if wait > 0:
         services.deliveries.defer(claim, spread(wait, random.random()))  # noqa: S311 - jitter
         return None
@@ -53,10 +54,11 @@ def _attempt(services: Services, sender: Sender, delivery_id: str, host: str) ->
         return _record(services, claim, attempt)
     except LeaseLost:
         log.warning("delivery.lease_lost", deliveryId=delivery_id, fence=claim.fence)
+        attempt = None  # its time was our own, the host has no part in it
         return None
     finally:
         with suppress(StoreUnavailable):  # the place ends with its lease
-            services.hosts.leave(host, delivery_id, attempt)
+            services.hosts.leave(host, place, attempt)
 
 
 def _send(services: Services, sender: Sender, claim: DeliveryClaim) -> Attempt:

@@ -12,9 +12,9 @@ from redbeat import RedBeatScheduler
 from redbeat.schedulers import acquire_distributed_beat_lock
 from redis.exceptions import LockError, RedisError
 
+from service.broker import SOCKET_TIMEOUT
 from service.domain.ports import Services
 from service.domain.requests import BULK
-from service.queue import SOCKET_TIMEOUT
 
 HOUSEKEEP = "housekeep"
 HOUSEKEEP_EVERY = 3_600.0

@@ -271,11 +271,11 @@ class DeliveryStore(Protocol):
 class HostStore(Protocol):
     """Receiving hosts: places for attempts in flight, and a circuit."""
 
-    def enter(self, host: str, delivery_id: str) -> float:
-        """Take a place; return 0, or the seconds to wait when there is none."""
+    def enter(self, host: str, place: str) -> float:
+        """Take a place under a name of its own; return 0, or the seconds to wait when there is none."""
         ...
 
-    def leave(self, host: str, delivery_id: str, attempt: Attempt | None) -> None:
+    def leave(self, host: str, place: str, attempt: Attempt | None) -> None:
         """Give the place back with what came of the attempt (None: nothing to learn from)."""
         ...
 

@@ -31,20 +31,20 @@ class Hosts:
         self._leave = scripts.load(redis, "host_leave")
         self._room = scripts.load(redis, "host_room")
 
-    def enter(self, host: str, delivery_id: str) -> float:
-        answer = self._enter(keys=_keys(host), args=[delivery_id, self._places, self._lease_ms])
+    def enter(self, host: str, place: str) -> float:
+        answer = self._enter(keys=_keys(host), args=[place, self._places, self._lease_ms])
         return int(answer) / 1000
 
     def room(self, host: str) -> tuple[int, float]:
         free, wait = self._room(keys=_keys(host), args=[self._places])
         return int(free), int(wait) / 1000
 
-    def leave(self, host: str, delivery_id: str, attempt: Attempt | None) -> None:
+    def leave(self, host: str, place: str, attempt: Attempt | None) -> None:
         slow = HOST_SLOW_SECONDS * 1000 if attempt is not None and attempt.host_in_trouble else 0
         circuit = self._leave(
             keys=_keys(host),
             args=[
-                delivery_id,
+                place,
                 _verdict(attempt),
                 slow,
                 JUDGED_AFTER,

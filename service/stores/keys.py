@@ -31,7 +31,7 @@ key                              type    lifetime                     holds
 ``g:beat:...``                                                        celery-redbeat: the schedule, who leads
 ``g:login:<kind>:<who>``         string  the window                   tries to log in
 ``g:circuits``                   zset    minutes                      hosts whose circuit is open
-``{h:<host>}:inflight``          zset    one lease                    delivery ids by end of lease (ms)
+``{h:<host>}:inflight``          zset    one lease                    places by end of lease (ms)
 ``{h:<host>}:health``            hash    10 min                       attempts and failures by minute, circuit
 ``{ig}:...``                                                          Instagram sessions and ids, see
                                                                       `instagram_sessions`, `instagram_ids`

@@ -14,9 +14,10 @@ import pytest
 from werkzeug.test import TestResponse
 
 from service.app import create_app
+from service.broker import make_celery
 from service.cli.demo import free_ports
 from service.config import Settings
-from service.queue import CeleryQueue, make_celery
+from service.queue import CeleryQueue
 from service.stores.connection import open_store
 from tests.api.support import BODIES, JSON, PROTECTED, STORIES, Front, Timer, assert_error, make_front
 from tests.conftest import RecordingQueue, await_true, running_valkey

@@ -10,8 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
+from service.broker import make_celery
 from service.domain import errors
-from service.queue import CeleryQueue, make_celery
+from service.queue import CeleryQueue
 from tests.api.support import EMPTY, JSON, Front, Timer, assert_error, failing
 
 

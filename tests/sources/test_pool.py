@@ -12,7 +12,14 @@ import pytest
 from instagrapi import Client
 from redis import Redis
 
-from service.domain.errors import Retry, SessionVerdict, UpstreamBlocked, UpstreamTimeout, UserNotFound
+from service.domain.errors import (
+    Retry,
+    SessionVerdict,
+    StoreUnavailable,
+    UpstreamBlocked,
+    UpstreamTimeout,
+    UserNotFound,
+)
 from service.domain.instagram import Leased, SessionState, settings_from_sessionid
 from service.stores.instagram_sessions import READY, InstagramSessions
 from workers.sources.accounts import OURS, SessionPool, changed_settings, client_factory
@@ -270,3 +277,45 @@ def test_twenty_threads_share_four_sessions(make_world: Callable[..., Any], simu
     assert not wrong
     assert len(world.built) == 4
     assert sum(record.uses for record in world.sessions.list()) == 60
+
+
+# --- an outage of the store while a session is out ------------------------------------------------
+
+
+class OutNow:
+    """Sessions whose release fails while ``out`` is set, as in an outage of the store."""
+
+    def __init__(self, sessions: InstagramSessions) -> None:
+        self._sessions = sessions
+        self.out = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sessions, name)
+
+    def release(self, *args: Any) -> int | None:
+        if self.out:
+            raise StoreUnavailable
+        return self._sessions.release(*args)
+
+
+def test_an_outage_takes_neither_what_was_fetched_nor_the_session(world: Any) -> None:
+    sessions = OutNow(world.sessions)
+    pool = SessionPool(sessions, client_factory(), wait_seconds=0.2)
+    sessions.out = True
+    use(pool)  # no error: what came of it is good
+    assert world.session().leased
+    sessions.out = False
+    assert use(pool) is not None, "it was given back before another one was looked for"
+    assert not world.session().leased
+    assert world.session().uses == 2
+
+
+def test_a_verdict_met_in_an_outage_is_not_forgotten(world: Any) -> None:
+    sessions = OutNow(world.sessions)
+    pool = SessionPool(sessions, client_factory(), wait_seconds=0.2)
+    sessions.out = True
+    use(pool, UpstreamBlocked(verdict=SessionVerdict("challenge", quarantine=True)))
+    sessions.out = False
+    with pytest.raises(UpstreamBlocked):
+        use(pool)
+    assert world.session().state == SessionState.QUARANTINED

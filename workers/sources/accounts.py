@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from instagrapi import Client
 
-from service.domain.errors import FetchError, Retry, SessionVerdict, UpstreamBlocked
+from service.domain.errors import FetchError, Retry, SessionVerdict, StoreUnavailable, UpstreamBlocked
 from service.domain.instagram import Leased, Unavailable
 from service.domain.ports import SessionStore
 from workers.sources import transport
@@ -99,6 +100,8 @@ class SessionPool:
         self._wait_seconds = wait_seconds
         self._lease_seconds = lease_seconds
         self._cache: dict[str, tuple[int, Any]] = {}
+        # What an outage of the store kept from being given back; sooner than its lease ends it.
+        self._unreturned: list[_Return] = []
         self._lock = threading.Lock()
 
     @contextmanager
@@ -116,11 +119,12 @@ class SessionPool:
             raise
         except BaseException:
             # Not a fetch's end: the client's state is unknown, the session's is not in doubt.
-            self._sessions.release(leased)
+            self._return(_Return(leased))
             raise
         self._give_back(leased, client, None)
 
     def _lease(self) -> Leased:
+        self._return_late()
         deadline = time.monotonic() + self._wait_seconds
         pause = FIRST_PAUSE
         while True:
@@ -143,7 +147,7 @@ class SessionPool:
         try:
             return self._factory(leased.settings, leased.proxy)
         except Exception as error:
-            self._sessions.release(leased, UNUSABLE)
+            self._return(_Return(leased, UNUSABLE))
             log.warning("instagram_session_unusable", session=leased.name, error=type(error).__name__)
             raise UpstreamBlocked(verdict=UNUSABLE) from error
 
@@ -155,12 +159,37 @@ class SessionPool:
         out = verdict is not None and verdict.quarantine
         # What Instagram takes away when it throws a session out is not worth keeping.
         changed = None if out else changed_settings(leased.settings, client)
-        version = self._sessions.release(leased, verdict, changed)
+        version = self._return(_Return(leased, verdict, changed))
         if version is None or out:
             return  # lost, replaced or thrown out: the client goes
         client.last_response, client.last_json = None, {}  # a reel may be megabytes
         with self._lock:
             self._cache[leased.name] = (version, client)
+
+    def _return(self, held: _Return) -> int | None:
+        """Give a session back, now or when the store is there again; what was fetched with it is good."""
+        try:
+            return self._sessions.release(held.leased, held.verdict, held.changed)
+        except StoreUnavailable:
+            with self._lock:
+                self._unreturned.append(held)
+            return None
+
+    def _return_late(self) -> None:
+        """Give back what could not be given back before. A lease that ended meanwhile changes nothing."""
+        with self._lock:
+            late, self._unreturned = self._unreturned, []
+        for held in late:
+            self._return(held)
+
+
+@dataclass(frozen=True)
+class _Return:
+    """A session on its way back, with what became of it."""
+
+    leased: Leased
+    verdict: SessionVerdict | None = None
+    changed: dict[str, Any] | None = None
 
 
 def changed_settings(stored: dict[str, Any], client: Any) -> dict[str, Any] | None:

@@ -1,8 +1,8 @@
 -- Asks for one of a host's places for an attempt, over all deliverers.
 --
--- KEYS  1 attempts in flight zset (delivery id by end of lease)   2 health hash
--- ARGV  1 delivery id   2 places   3 lease (ms)
--- Returns  0 when the place is taken for this delivery, else milliseconds to wait
+-- KEYS  1 attempts in flight zset (place by end of lease)   2 health hash
+-- ARGV  1 name of the place   2 places   3 lease (ms)
+-- Returns  0 when the place is taken, else milliseconds to wait
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local health = redis.call('HMGET', KEYS[2], 'open_until', 'slow_until')

@@ -1,7 +1,7 @@
 -- Gives a place back and counts what came of the attempt; opens and closes the host's circuit.
 --
 -- KEYS  1 attempts in flight zset   2 health hash
--- ARGV  1 delivery id   2 "failed", "fine" or "unknown"   3 milliseconds of going slow, or 0
+-- ARGV  1 name of the place   2 "failed", "fine" or "unknown"   3 milliseconds of going slow, or 0
 --       4 attempts needed to judge   5 share of failures that opens (percent)
 --       6 window (minutes)   7 milliseconds the circuit stays open
 -- Returns  "open", "closed", or "recovered" when this attempt closed the circuit

@@ -1,0 +1,108 @@
+"""The Celery object and its connections to the broker; knows no task's code.
+
+The broker is Redis or Valkey, which Celery's own transport treats as if it never failed: what is put
+right here was found by killing, freezing and filling it under load (tests/e2e/test_store_trouble.py).
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from celery import Celery
+from kombu import Connection, Exchange
+from kombu import Queue as Route
+from kombu.transport import redis as redis_transport
+from kombu.transport import virtual
+
+from service.domain.requests import BULK, DELIVERIES, INTERACTIVE
+
+QUEUES = (INTERACTIVE, BULK, DELIVERIES)
+
+# A frozen broker must not hold a caller.
+SOCKET_TIMEOUT = 2.0
+# How soon a consumer finds out that the answer it waits for will never come, seconds: kombu's own
+# 25 make it 51. It looks every so often, and gives an answer one second more than that.
+HEALTH_CHECK = 4
+# Between two tries of a consumer to reach a broker that is out, at most, seconds; kombu's own is 30.
+LONGEST_PAUSE = 2.0
+
+
+class QoS(redis_transport.QoS):
+    """Counts the messages a consumer holds, and no longer those whose acknowledgement failed.
+
+    Kombu's goes on counting them for as long as the connection lasts. Each outage of the broker
+    would take places away for good, and one that catches as many jobs as may be held would end
+    consuming: with no place left nothing is read, so the lost connection is never noticed. The
+    message itself stays with the broker, comes again after its visibility timeout, and finds that
+    its work is done.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        try:
+            super().ack(delivery_tag)
+        except BaseException:
+            virtual.QoS.ack(self, delivery_tag)
+            raise
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        try:
+            super().reject(delivery_tag, requeue=requeue)
+        except BaseException:
+            virtual.QoS.ack(self, delivery_tag)
+            raise
+
+
+# By the class, because a broker's URL alone decides which transport and channel are used.
+redis_transport.Channel.QoS = QoS
+
+
+class PromptConnection(Connection):
+    """Tries to reach a broker that is out as often after an hour as at first."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        return super().ensure_connection(*args, **{"interval_max": LONGEST_PAUSE, **kwargs})
+
+
+def make_celery(broker_url: str) -> Celery:
+    """Return the Celery app that publishers and workers share; nothing is connected yet."""
+    app = Celery("storyhook", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_queues=[Route(name, Exchange(name), routing_key=name) for name in QUEUES],
+        task_default_queue=BULK,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_publish_retry=False,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # A store that is full or read-only answers with an error of the channel: it is waited out too.
+        broker_channel_error_retry=True,
+        broker_transport_options={
+            # Interactive before bulk: BRPOP takes from the first list that has something.
+            "queue_order_strategy": "priority",
+            "socket_timeout": SOCKET_TIMEOUT,
+            "socket_connect_timeout": SOCKET_TIMEOUT,
+            "socket_keepalive": True,
+            "health_check_interval": HEALTH_CHECK,
+            "max_connections": 256,
+        },
+    )
+    if _leaves_tls_open(broker_url):
+        app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    app.amqp.Connection = PromptConnection
+    return app
+
+
+def _leaves_tls_open(broker_url: str) -> bool:
+    """Tell whether a URL asks for TLS and says nothing of certificates: kombu would not verify them."""
+    parts = urlsplit(broker_url)
+    return parts.scheme == "rediss" and "ssl_cert_reqs" not in parse_qs(parts.query)
