@@ -23,6 +23,7 @@ from service.stores.hosts import Hosts
 from service.stores.instagram_ids import InstagramIds
 from service.stores.instagram_sessions import InstagramSessions
 from service.stores.limits import Limits
+from service.stores.reels import Reels
 from service.stores.requests import Requests
 from service.stores.stats import Stats
 
@@ -58,6 +59,7 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
     return Services(
         policy=policy,
         requests=Requests(redis, policy, shards),
+        reels=Reels(redis, policy),
         credits=Credits(redis),
         books=Books(redis),
         backups=Backups(redis, key_check=derive(settings.secret_key, "backup-check").hex()[:32]),

@@ -30,6 +30,12 @@ def _configure_logging(**_: Any) -> None:
     log.configure(settings.log_level, settings.log_format)
 
 
+@signals.worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    """Let work end with the try it is at; what is not done by then another worker does."""
+    runtime().stopping.set()
+
+
 @signals.worker_init.connect
 def _open(**_: Any) -> None:
     """Fail at the start, not at the first job. Celery lets only a SystemExit through."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
+from threading import Event
 
 from service import config
 from service.bootstrap import build
@@ -23,6 +24,7 @@ class Runtime:
     services: Services
     source: Source
     sender: Sender
+    stopping: Event = field(default_factory=Event)  # set when the process was told to end
 
 
 @cache

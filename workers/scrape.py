@@ -1,65 +1,60 @@
-"""One request: claim, fetch, settle, have its webhook delivered."""
+"""One request: take what is shared, or claim, fetch, settle, and share; have its webhook delivered."""
 
 from __future__ import annotations
 
-import json
 import random
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
-import orjson
 import structlog
 
-from service.domain import envelopes
-from service.domain.credits import EMPTY, FOUND
-from service.domain.errors import (
-    FetchError,
-    LeaseLost,
-    Retry,
-    StoreUnavailable,
-    StoryhookError,
-    UpstreamFailed,
-)
+from service.domain.errors import FetchError, LeaseLost, Retry, StoreUnavailable, StoryhookError
 from service.domain.ports import Services
-from service.domain.requests import DELIVER, DELIVERIES, FAILED, SUCCEEDED, Claim, Ending, Owed
-from service.domain.stories import reel_data
+from service.domain.requests import SCRAPE, Claim, Ending, Owed, RequestRecord
+from service.domain.sharing import Landing, Shared
+from workers.endings import Endings, hand_over
+from workers.shared import brought_by, landing_of
 from workers.sources.contract import Reel, Source
 
 # Between two tries at the same upstream, seconds; doubled each time, with jitter.
 FIRST_PAUSE = 0.2
-BLOCKED_RETRY_AFTER = 60
+# For how long what was fetched is kept for a store that is out, seconds.
+SETTLE_PATIENCE = 20.0
+SETTLE_EVERY = 0.5
+
+Stopping = Callable[[], bool]
 
 log = structlog.get_logger(__name__)
 
 
-def run(services: Services, source: Source, request_id: str) -> None:
+def _never() -> bool:
+    return False
+
+
+def run(services: Services, source: Source, request_id: str, stopping: Stopping = _never) -> None:
     """Work on a request if it is still to be done and nobody else does.
 
-    A StoreUnavailable passes through: the request stays claimed, and the sweep brings it back when
-    its lease is over.
+    Of all who ask for the same reel at a time one fetches, and then serves the others. A StoreUnavailable
+    passes through: what is open is swept, when the lease of who held it is over. Once ``stopping`` says
+    so no further try is made; the request is given back.
     """
-    claim = services.requests.claim(request_id)
-    if claim is None:
+    record = services.requests.get(request_id)
+    if record is None or record.is_final:
+        services.requests.claim(request_id)  # takes it out of the open ones
         return
-    started = time.monotonic()
+    shared, now = services.reels.get(record.username)
+    if shared and shared.serves(record, now):
+        _serve(services, record, shared, now)
+        return
+    flight = services.reels.board(record.username, request_id)
+    if flight is None:
+        return
+    landing = None
     try:
-        ending = _work(services, source, claim)
-        owed = services.requests.finish(claim, ending)
-    except LeaseLost:
-        log.warning("scrape.lease_lost", requestId=request_id, fence=claim.fence)
-        return
-    _hand_over(services, owed)
-    log.info(
-        "scrape.done",
-        requestId=request_id,
-        status=ending.status,
-        outcome=ending.outcome or ending.code,
-        items=ending.item_count,
-        charged=ending.charge,
-        attempt=claim.request.attempts,
-        seconds=round(time.monotonic() - started, 3),
-    )
+        landing = _fly(services, source, request_id, stopping)
+    finally:
+        waiting = services.reels.land(flight, landing)
+    _serve_all(services, record.username, waiting)
 
 
 def give_up(services: Services, request_id: str) -> None:
@@ -67,33 +62,116 @@ def give_up(services: Services, request_id: str) -> None:
     claim = services.requests.claim(request_id)
     if claim is None:
         return
-    _hand_over(services, services.requests.finish(claim, _Context(services, claim).not_worked_on()))
-    log.error("scrape.given_up", requestId=request_id, attempts=claim.request.attempts)
+    _settle(services, claim, Endings(services, claim).not_worked_on())
 
 
-def _hand_over(services: Services, owed: Owed | None) -> None:
-    if owed:
-        services.queue.enqueue(DELIVER, DELIVERIES, owed.delivery_id, owed.host)
+def _serve_all(services: Services, username: str, waiting: list[str]) -> None:
+    """Give those who waited what was fetched, or let them have a fetch of their own."""
+    if not waiting:
+        return
+    shared, now = services.reels.get(username)
+    for request_id in waiting:
+        record = services.requests.get(request_id)
+        if record is None or record.is_final:
+            continue
+        if shared and shared.serves(record, now):
+            _serve(services, record, shared, now)
+        else:
+            services.queue.enqueue(SCRAPE, record.queue, request_id)
 
 
-def _work(services: Services, source: Source, claim: Claim) -> Ending:
-    """Return how the request ends. Raises LeaseLost, StoreUnavailable."""
-    context = _Context(services, claim)
+def _serve(services: Services, record: RequestRecord, shared: Shared, now: int) -> None:
+    """End a request with what was fetched for another one."""
+    claim = services.requests.claim(record.request_id)
+    if claim is None:
+        return
+    endings, brought = Endings(services, claim), brought_by(shared)
+    if isinstance(brought, FetchError):
+        _settle(services, claim, endings.failed(brought))
+    else:
+        _settle(services, claim, endings.succeeded(brought, age=shared.age(now)))
+
+
+def _fly(services: Services, source: Source, request_id: str, stopping: Stopping) -> Landing | None:
+    """Claim, fetch and settle a request; return what others may have of it."""
+    claim = services.requests.claim(request_id)
+    if claim is None:
+        return None
+    try:
+        ending, landing = _work(services, source, claim, stopping)
+    except LeaseLost:
+        log.warning("scrape.lease_lost", requestId=request_id, fence=claim.fence)
+        return None
+    except _Stopped:
+        services.requests.release(claim)
+        services.queue.enqueue(SCRAPE, claim.request.queue, request_id)
+        log.info("scrape.given_back", requestId=request_id)
+        return None
+    _settle(services, claim, ending)
+    return landing
+
+
+def _settle(services: Services, claim: Claim, ending: Ending) -> None:
+    request = claim.request
+    try:
+        owed = _finish(services, claim, ending)
+    except LeaseLost:
+        log.warning("scrape.lease_lost", requestId=request.request_id, fence=claim.fence)
+        return
+    hand_over(services, owed)
+    log.info(
+        "scrape.done",
+        requestId=request.request_id,
+        status=ending.status,
+        outcome=ending.outcome or ending.code,
+        items=ending.item_count,
+        charged=ending.charge,
+        cached=ending.cached,
+        attempt=request.attempts,
+        seconds=round((services.clock() - request.created_at) / 1000, 3),
+    )
+
+
+def _finish(services: Services, claim: Claim, ending: Ending) -> Owed | None:
+    """Settle, through a short outage of the store: what was fetched need not be fetched again."""
+    deadline = time.monotonic() + SETTLE_PATIENCE
+    while True:
+        try:
+            return services.requests.finish(claim, ending)
+        except StoreUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(SETTLE_EVERY)
+
+
+class _Stopped(Exception):
+    """The process is told to end before the request could be."""
+
+
+def _work(
+    services: Services, source: Source, claim: Claim, stopping: Stopping
+) -> tuple[Ending, Landing | None]:
+    """Return how the request ends, and what may be shared.
+
+    Raises LeaseLost, StoreUnavailable, and _Stopped when there is another try to make and no time.
+    """
+    endings = Endings(services, claim)
     if claim.request.attempts > services.policy.max_attempts:
         # Whatever takes the workers down with it must not do so for ever.
-        return context.not_worked_on()
+        return endings.not_worked_on(), None
     try:
-        return context.succeeded(_fetch(services, source, claim))
+        reel = _fetch(services, source, claim, stopping)
+        return endings.succeeded(reel), landing_of(reel)
     except FetchError as error:
-        return context.failed(error)
-    except (LeaseLost, StoreUnavailable):
+        return endings.failed(error), landing_of(error)
+    except (LeaseLost, StoreUnavailable, _Stopped):
         raise
     except Exception as error:
         log.exception("scrape.unexpected", requestId=claim.request.request_id, error=str(error))
-        return context.failed(StoryhookError())
+        return endings.failed(StoryhookError()), None
 
 
-def _fetch(services: Services, source: Source, claim: Claim) -> Reel:
+def _fetch(services: Services, source: Source, claim: Claim, stopping: Stopping) -> Reel:
     """Try until an answer is final or the tries are used up. Raises FetchError."""
     tries = services.policy.fetch_tries
     for attempt in range(1, tries + 1):
@@ -110,51 +188,9 @@ def _fetch(services: Services, source: Source, claim: Claim) -> Reel:
             )
             if error.retry is Retry.NEVER or attempt == tries:
                 raise
+            if stopping():
+                raise _Stopped from error
             if error.retry is Retry.AGAIN:
                 time.sleep(FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         services.requests.renew(claim)
     raise AssertionError("the last try returns or raises")
-
-
-@dataclass(frozen=True)
-class _Context:
-    """Builds the ending of one claimed request."""
-
-    services: Services
-    claim: Claim
-
-    def succeeded(self, reel: Reel) -> Ending:
-        data = reel_data(reel.user_id, reel.user, reel.reel)
-        outcome = FOUND if data["items"] else EMPTY
-        charge = self._charge(outcome)
-        envelope = envelopes.success(
-            self.claim.request, outcome=outcome, data=data, charged=charge, now_ms=self.services.clock()
-        )
-        return Ending(SUCCEEDED, _json(envelope), charge, outcome=outcome, item_count=len(data["items"]))
-
-    def not_worked_on(self) -> Ending:
-        return self.failed(UpstreamFailed("The request could not be worked on; it was tried several times."))
-
-    def failed(self, error: StoryhookError) -> Ending:
-        charge = self._charge(error.code)
-        envelope = envelopes.failure(
-            self.claim.request,
-            code=error.code,
-            message=error.message,
-            charged=charge,
-            now_ms=self.services.clock(),
-        )
-        retry_after = error.retry_after or (BLOCKED_RETRY_AFTER if error.status == 503 else 0)
-        return Ending(FAILED, _json(envelope), charge, code=error.code, retry_after=retry_after)
-
-    def _charge(self, outcome: str) -> int:
-        request = self.claim.request
-        return self.services.policy.prices.charge_for(request.operation, outcome, request.hold)
-
-
-def _json(envelope: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(envelope)
-    except TypeError:
-        # Half an emoji, cut in the middle of a surrogate pair, is no Unicode text: it becomes "?".
-        return json.dumps(envelope, ensure_ascii=False).encode("utf-8", "replace")

@@ -12,7 +12,7 @@ from workers.runtime import runtime
 @shared_task(name=SCRAPE)
 def scrape_task(request_id: str) -> None:
     parts = runtime()
-    scrape.run(parts.services, parts.source, request_id)
+    scrape.run(parts.services, parts.source, request_id, parts.stopping.is_set)
 
 
 @shared_task(name=DELIVER)

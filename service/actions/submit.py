@@ -6,6 +6,7 @@ from service.domain import ids
 from service.domain.credits import STORIES
 from service.domain.ports import Services
 from service.domain.requests import BULK, INTERACTIVE, SCRAPE, RequestRecord, Submission, parse_username
+from service.domain.sharing import MAX_AGE_DEFAULT
 from service.domain.webhooks import check_url
 
 
@@ -17,6 +18,7 @@ def submit_stories(
     webhook_url: str | None,
     waited_for: bool,
     idempotency_key: str | None = None,
+    max_age: int = MAX_AGE_DEFAULT,
 ) -> tuple[RequestRecord, bool]:
     """Store a request for the stories of ``username`` and publish it.
 
@@ -36,6 +38,7 @@ def submit_stories(
         hold=services.policy.prices.hold_for(STORIES),
         webhook_url=webhook_url,
         idempotency_key=idempotency_key,
+        max_age=max_age,
     )
     record = services.requests.submit(submission)
     if record.request_id != submission.request_id:

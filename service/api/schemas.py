@@ -32,6 +32,8 @@ class EnvelopeSchema(WireSchema):
     message = fields.Str(metadata={"description": "while it is under way"})
     data = fields.Dict(metadata={"description": "the raw reel: id, user, items[]; every id a string"})
     item_count = fields.Int()
+    cached = fields.Bool(metadata={"description": "whether it was fetched for an earlier request"})
+    age = fields.Int(metadata={"description": "how old the result was when it was taken, seconds"})
     credits_charged = fields.Int()
     error = fields.Str(metadata={"description": "a sentence for a person"})
     code = fields.Str(metadata={"description": "a stable machine word"})

@@ -16,6 +16,7 @@ from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
 from service.api.preferences import Preference, parse_prefer
 from service.api.schemas import EnvelopeSchema, WireSchema
+from service.domain.sharing import MAX_AGE_DEFAULT, MAX_AGE_MOST
 
 blueprint = ApiBlueprint("stories", __name__, url_prefix="/api/instagram", description="Instagram stories")
 blueprint.before_request(require_account)
@@ -32,6 +33,14 @@ class StoriesSchema(WireSchema):
     webhook_url = fields.Str(
         allow_none=True,
         metadata={"format": "uri", "description": "given: the answer is 202 and the result is POSTed here"},
+    )
+    max_age = fields.Int(
+        strict=True,
+        load_default=MAX_AGE_DEFAULT,
+        validate=validate.Range(0, MAX_AGE_MOST),
+        metadata={
+            "description": "how old a result fetched for somebody else may be, seconds; 0 fetches anew"
+        },
     )
     idempotency_key = fields.Str(
         allow_none=True, metadata={"description": "for tools that cannot set the header Idempotency-Key"}
@@ -83,6 +92,7 @@ class Stories(MethodView):
             webhook_url=webhook_url,
             waited_for=patience > 0,
             idempotency_key=idempotency_key(body.get("idempotency_key")),
+            max_age=body["max_age"],
         )
         record = wait(record, patience)
         # Who did not wait gets the 202 of the first time again, also when the request has ended since.

@@ -16,6 +16,7 @@ STORIES = "stories"
 
 FOUND = "found"
 EMPTY = "empty"
+CACHED = "cached"  # found or empty, and fetched for somebody else
 
 TOPUP = "topup"
 HOLD = "hold"
@@ -29,6 +30,7 @@ DEFAULT_PRICES: Mapping[str, Mapping[str, int]] = MappingProxyType(
             {
                 FOUND: 1,
                 EMPTY: 1,
+                CACHED: 1,
                 "account_private": 0,
                 "user_not_found": 0,
                 "upstream_blocked": 0,

@@ -17,9 +17,15 @@ def timestamp(at_ms: int) -> str:
 
 
 def success(
-    request: RequestRecord, *, outcome: str, data: dict[str, Any], charged: int, now_ms: int
+    request: RequestRecord,
+    *,
+    outcome: str,
+    data: dict[str, Any],
+    charged: int,
+    now_ms: int,
+    age: int | None = None,
 ) -> dict[str, Any]:
-    """Return the envelope of a request that succeeded."""
+    """Return the envelope of a request that succeeded; ``age`` in seconds when its result was shared."""
     return {
         "success": True,
         "requestId": request.request_id,
@@ -28,6 +34,8 @@ def success(
         "username": request.username,
         "data": data,
         "itemCount": len(data["items"]),
+        "cached": age is not None,
+        "age": age or 0,
         "creditsCharged": charged,
         "createdAt": timestamp(request.created_at),
         "finishedAt": timestamp(now_ms),

@@ -262,3 +262,17 @@ class UpstreamFailed(FetchError):
     status = 502
     retry = Retry.AGAIN
     default_message = "Instagram gave an answer that could not be used."
+
+
+def fetch_error(code: str, message: str, retry_after: int | None) -> FetchError:
+    """Return the error of that code, as it was when it was written down."""
+    kinds: tuple[type[FetchError], ...] = (
+        AccountPrivate,
+        UserNotFound,
+        OptedOut,
+        UpstreamBlocked,
+        UpstreamTimeout,
+        UpstreamFailed,
+    )
+    kind = next((kind for kind in kinds if kind.code == code), UpstreamFailed)
+    return kind(message, retry_after=retry_after)

@@ -27,6 +27,7 @@ from service.domain.errors import SessionVerdict
 from service.domain.instagram import Leased, Missing, SessionRecord, Unavailable
 from service.domain.policy import Policy
 from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
+from service.domain.sharing import Flight, Landing, Shared
 
 
 class Waiter(Protocol):
@@ -68,6 +69,10 @@ class RequestStore(Protocol):
         """Prolong the lease. Raises LeaseLost."""
         ...
 
+    def release(self, claim: Claim) -> None:
+        """Give a claimed request back, as if it had not been taken up. Raises LeaseLost."""
+        ...
+
     def finish(self, claim: Claim, ending: Ending) -> Owed | None:
         """End a claimed request; return the delivery it owes. Raises LeaseLost."""
         ...
@@ -86,6 +91,22 @@ class RequestStore(Protocol):
 
     def postpone(self, request_id: str) -> int:
         """Look again after twice the wait; return how often it was looked in vain, 0 after the end."""
+        ...
+
+
+class ReelStore(Protocol):
+    """Reels that are shared, and who fetches one right now."""
+
+    def get(self, username: str) -> tuple[Shared | None, int]:
+        """Return what may be shared of an account, and the store's time (Unix ms)."""
+        ...
+
+    def board(self, username: str, request_id: str) -> Flight | None:
+        """Begin a fetch; None when somebody fetches already: then the request waits for that."""
+        ...
+
+    def land(self, flight: Flight, landing: Landing | None) -> list[str]:
+        """End a fetch with what may be shared (None: nothing); return the ids of those who waited."""
         ...
 
 
@@ -374,6 +395,7 @@ class Services:
 
     policy: Policy
     requests: RequestStore
+    reels: ReelStore
     credits: CreditStore
     books: BookStore
     backups: BackupStore

@@ -22,10 +22,11 @@ CANCELLED = "cancelled"
 FINAL = frozenset({SUCCEEDED, FAILED, CANCELLED})
 STATES = (QUEUED, PROCESSING, SUCCEEDED, FAILED, CANCELLED)
 
-# processing -> processing is a second worker taking over after the first one's lease ran out.
+# processing -> processing is a second worker taking over after the first one's lease ran out,
+# processing -> queued a worker that stops giving back what it has not done.
 TRANSITIONS: dict[str, frozenset[str]] = {
     QUEUED: frozenset({PROCESSING, CANCELLED, FAILED}),
-    PROCESSING: frozenset({PROCESSING, SUCCEEDED, FAILED}),
+    PROCESSING: frozenset({PROCESSING, QUEUED, SUCCEEDED, FAILED}),
     SUCCEEDED: frozenset(),
     FAILED: frozenset(),
     CANCELLED: frozenset(),
@@ -102,17 +103,21 @@ class Submission:
     hold: int
     webhook_url: str | None = None
     idempotency_key: str | None = None
+    max_age: int = 0
 
     @property
     def fingerprint(self) -> str:
         """What is asked, in a form that compares: the same key must ask the same."""
-        asked = json.dumps([self.operation, self.username, self.webhook_url])
+        asked = json.dumps([self.operation, self.username, self.webhook_url, self.max_age])
         return hashlib.sha256(asked.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class RequestRecord:
-    """A request as stored. Times are Unix milliseconds; 0 or None means not yet."""
+    """A request as stored. Times are Unix milliseconds; 0 or None means not yet.
+
+    ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one.
+    """
 
     request_id: str
     account_id: str
@@ -130,6 +135,8 @@ class RequestRecord:
     retry_after: int = 0
     attempts: int = 0
     finished_at: int = 0
+    max_age: int = 0
+    cached: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -156,6 +163,7 @@ class Ending:
     code: str = ""
     item_count: int = 0
     retry_after: int = 0
+    cached: bool = False
 
 
 @dataclass(frozen=True)

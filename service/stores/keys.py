@@ -33,6 +33,9 @@ key                              type    lifetime                     holds
 ``g:circuits``                   zset    minutes                      hosts whose circuit is open
 ``{h:<host>}:inflight``          zset    one lease                    places by end of lease (ms)
 ``{h:<host>}:health``            hash    10 min                       attempts and failures by minute, circuit
+``{f:<username>}:reel``          hash    up to 1 h                    a reel that others may be shown
+``{f:<username>}:flight``        string  one lease                    who fetches it right now
+``{f:<username>}:waiting``       set     two leases                   ids of requests that wait for it
 ``{ig}:...``                                                          Instagram sessions and ids, see
                                                                       `instagram_sessions`, `instagram_ids`
 ===============================  ======  ===========================  =====================================
@@ -134,6 +137,18 @@ def host_health(host: str) -> str:
 
 def stats(shard: int) -> str:
     return f"{tag(shard)}:stats"
+
+
+def reel(username: str) -> str:
+    return f"{{f:{username}}}:reel"
+
+
+def flight(username: str) -> str:
+    return f"{{f:{username}}}:flight"
+
+
+def flight_waiting(username: str) -> str:
+    return f"{{f:{username}}}:waiting"
 
 
 def email(address: str) -> str:

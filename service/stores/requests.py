@@ -49,6 +49,7 @@ class Requests:
         self._submit = scripts.load(redis, "submit")
         self._claim = scripts.load(redis, "claim")
         self._renew = scripts.load(redis, "renew")
+        self._release = scripts.load(redis, "release")
         self._finish = scripts.load(redis, "finish")
         self._take_due = scripts.load(redis, "take_due")
         self._postpone = scripts.load(redis, "postpone")
@@ -77,6 +78,7 @@ class Requests:
                 self._index_floor(submission.request_id, shard),
                 submission.fingerprint if submission.idempotency_key is not None else "",
                 IDEMPOTENCY_LIFETIME,
+                submission.max_age,
             ],
         )
         if answer == "replay":
@@ -97,6 +99,7 @@ class Requests:
             hold=submission.hold,
             created_at=int(value),
             webhook_url=submission.webhook_url,
+            max_age=submission.max_age,
         )
 
     def _original(self, request_id: str) -> RequestRecord:
@@ -180,6 +183,15 @@ class Requests:
         if not renewed:
             raise LeaseLost(f"Another worker holds {request_id}, or it has ended.")
 
+    def release(self, claim: Claim) -> None:
+        request_id = claim.request.request_id
+        released = self._release(
+            keys=[keys.request(request_id), keys.open_requests(ids.shard_in(request_id))],
+            args=[request_id, claim.fence, self._policy.pickup_grace * 1000],
+        )
+        if not released:
+            raise LeaseLost(f"Another worker holds {request_id}, or it has ended.")
+
     def finish(self, claim: Claim, ending: Ending) -> Owed | None:
         answer = self._end(claim.request, str(claim.fence), ending)
         if answer[0] == "lost":
@@ -225,6 +237,7 @@ class Requests:
                 host,
                 self._policy.pickup_grace * 1000,
                 ids.delivery_of(self._index_floor(request.request_id, shard, lifetimes=2)),
+                int(ending.cached),
             ],
         )
         return answer
@@ -281,4 +294,6 @@ def request_record(request_id: str, fields: dict[str, str]) -> RequestRecord | N
         retry_after=int(fields.get("retry_after", 0)),
         attempts=int(fields.get("attempts", 0)),
         finished_at=int(fields.get("finished_at", 0)),
+        max_age=int(fields.get("max_age", 0)),
+        cached=fields.get("cached") == "1",
     )

@@ -193,7 +193,8 @@ class Front:
         return self.call("GET", path, **options)
 
     def stories(self, username: str = "nasa", *, prefer: str = "", **options: Any) -> TestResponse:
-        body = {"username": username, **options.pop("fields", {})}
+        # Anew each time: what was fetched for one test's request must not end another.
+        body = {"username": username, "maxAge": 0, **options.pop("fields", {})}
         headers = {"Prefer": prefer} if prefer else {}
         return self.call("POST", STORIES, json=body, headers=headers, **options)
 
@@ -213,11 +214,11 @@ class Front:
         return request_id
 
     def stored(self) -> dict[str, Any]:
-        """Return what the store holds, without the marks of a call that started no work."""
+        """Return what the store holds, without shared reels and the marks of a call that started no work."""
         return {
             name: contents(self.redis, name)
             for name in sorted(self.redis.scan_iter(count=1000))
-            if ":rate:" not in name and not name.startswith(("g:login:", "g:key:"))
+            if ":rate:" not in name and not name.startswith(("g:login:", "g:key:", "{f:"))
         }
 
     def available(self, caller: Caller | None = None) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from service.domain import ids
 from service.domain.audit import Fold
-from service.domain.credits import CHARGE, HOLD
+from service.domain.credits import CACHED, CHARGE, HOLD
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
 from tests.chaos.hooks import ANSWERED, LATE_MANNERS, Arrival
@@ -109,9 +109,8 @@ class Examiner:
         if not record.is_final:
             self.found.lost[name] = f"is {record.status}"
             return
-        price = self.services.policy.prices.charge_for(
-            record.operation, record.outcome or record.code or "", record.hold
-        )
+        outcome = CACHED if record.cached else record.outcome or record.code or ""
+        price = self.services.policy.prices.charge_for(record.operation, outcome, record.hold)
         if len(charges) > 1 or sum(charges) > price:
             self.found.double_charged[name] = f"charged {charges} for {record.outcome or record.code}"
         elif sum(charges) != price or record.charged != price:

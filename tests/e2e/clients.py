@@ -28,9 +28,11 @@ class Customer:
                 method, self.base_url + path, headers=given, **{"timeout": CALL_LIMIT, **options}
             )
 
-    def stories(self, username: str, *, webhook: str | None = None, prefer: str = "") -> requests.Response:
-        """Ask for somebody's stories."""
-        body = {"username": username, **({"webhookUrl": webhook} if webhook else {})}
+    def stories(
+        self, username: str, *, webhook: str | None = None, prefer: str = "", **fields: Any
+    ) -> requests.Response:
+        """Ask for somebody's stories; ``fields`` go into the body too."""
+        body = {"username": username, **({"webhookUrl": webhook} if webhook else {}), **fields}
         headers = {"Prefer": prefer} if prefer else None
         return self.call("POST", "/api/instagram/stories", json=body, headers=headers)
 

@@ -70,7 +70,7 @@ def test_each_outcome_has_its_status_and_its_price(
     stack: Stack, customer: Customer, username: str, expected: tuple[str, int, int], asked: int
 ) -> None:
     outcome, status, charge = expected
-    answer = customer.stories(username)
+    answer = customer.stories(username, maxAge=0)
     body = answer.json()
     assert (body.get("outcome") or body.get("code"), answer.status_code) == (outcome, status)
     assert (body["success"], body["creditsCharged"]) == (status == 200, charge)

@@ -13,6 +13,7 @@ from service.auth.api_keys import ApiKeys
 from service.config import Settings
 from service.domain.deliveries import Attempt, Plan
 from service.domain.ports import Services
+from service.domain.sharing import Landing
 from service.stores import keys, meta
 from tests.conftest import SHARDS, RecordingQueue, make_services
 from tests.redis.kit import ending, submission
@@ -63,6 +64,12 @@ def lived(valkey: Redis, services: Services) -> Redis:
     for _ in range(10):
         services.hosts.leave("example.com:443", "msg_none", Attempt(1, 0.1, status=500))
     services.requests.submit(submission(account_id, idempotency_key="once"))
+    for name in ("anna", "bert"):
+        flight = services.reels.board(name, "req_1")
+        assert flight is not None
+        assert services.reels.board(name, "req_2") is None
+        if name == "anna":
+            services.reels.land(flight, Landing(b"{}"))
     return valkey
 
 

@@ -47,7 +47,7 @@ def submit(
 ) -> list[object]:
     keys = [request_key, CREDITS, LEDGER, OPEN, INDEX, STATS, IDEMPOTENCY]
     args = (request_id, "acc", "stories", "anna", "bulk", hold, webhook, look_in, floor, fingerprint, 86_400)
-    return lua("submit", keys, *args)
+    return lua("submit", keys, *args, 60)
 
 
 def test_a_known_idempotency_key_names_the_first_request_and_holds_nothing(lua: Lua) -> None:
@@ -88,10 +88,11 @@ def finish(
     charge: int = 1,
     ttl: int = 100,
     floor: str = "msg_",
+    cached: int = 0,
 ) -> list[object]:
     keys = [REQUEST, RESULT, CREDITS, LEDGER, OPEN, STATS, DELIVERY, DUE_HOSTS, DUE, OWED]
     verdict = (ID, fence, status, outcome, code, charge, 3, 60, gzip.compress(b"{}"), ttl, CHANNEL)
-    return lua("finish", keys, *verdict, "msg_1", HOST, 5000, floor)
+    return lua("finish", keys, *verdict, "msg_1", HOST, 5000, floor, cached)
 
 
 def cancel(lua: Lua) -> list[object]:
@@ -123,7 +124,7 @@ def test_submit_stores_the_request_holds_its_price_and_opens_it(lua: Lua) -> Non
     assert before <= int(str(created)) <= server_ms(lua)
     assert lua.redis.hgetall(REQUEST) == {
         "account": "acc", "operation": "stories", "username": "anna", "queue": "bulk", "status": "queued",
-        "hold": "3",
+        "hold": "3", "max_age": "60",
         "created_at": str(created), "webhook_url": "https://example.com/hook",
     }  # fmt: skip
     assert credits(lua) == (10, 3)
@@ -227,6 +228,31 @@ def test_claim_of_what_is_not_there_gives_nothing_and_closes_it(lua: Lua) -> Non
 
 
 # --- renew ---------------------------------------------------------------------------------------
+
+
+def release(lua: Lua, fence: object = 1) -> int:
+    return lua("release", [REQUEST, OPEN], ID, fence, 5_000)
+
+
+def test_release_gives_a_claimed_request_back_as_if_it_had_not_been_taken_up(lua: Lua) -> None:
+    submit(lua)
+    claim(lua)
+    assert release(lua) == 1
+    fields = lua.redis.hgetall(REQUEST)
+    assert (fields["status"], fields["attempts"], fields["fence"]) == ("queued", "0", "1")
+    assert "lease_until" not in fields
+    assert lua.redis.zscore(OPEN, ID) / 1000 - time.time() == pytest.approx(5, abs=0.5)
+    assert release(lua) == 0, "a second time changes nothing"
+    assert claim(lua)[0] == 2
+
+
+@pytest.mark.parametrize("fence", [0, 2, ""])
+def test_release_with_another_fence_changes_nothing(lua: Lua, fence: object) -> None:
+    submit(lua)
+    claim(lua)
+    before = snapshot(lua.redis)
+    assert release(lua, fence) == 0
+    assert snapshot(lua.redis) == before
 
 
 def postpone(lua: Lua, wait: int = 1_000, longest: int = HOUR) -> int:

@@ -324,3 +324,54 @@ def test_workers_racing_for_one_request_ask_the_upstream_once(services: Services
         worker.join()
     assert len(upstream.asked) == 1
     assert balance(services) == Balance(9, 0)
+
+
+def test_a_worker_that_is_told_to_end_makes_no_further_try_and_gives_the_request_back(
+    services: Services, queue: RecordingQueue
+) -> None:
+    request_id, upstream = submit(services), Upstream(UpstreamTimeout(), STORIES)
+    queue.published.clear()
+    scrape.run(services, upstream, request_id, lambda: True)
+    record = services.requests.get(request_id)
+    assert record is not None
+    assert (record.status, record.attempts) == ("queued", 0)
+    assert queue.published == [("scrape", record.queue, request_id)]
+    assert services.credits.balance(ACCOUNT) == Balance(10, 1)
+    ended, _ = worked_on(services, upstream, request_id)
+    assert (ended.status, ended.attempts, len(upstream.asked)) == ("succeeded", 1, 2)
+
+
+def test_a_worker_that_is_told_to_end_ends_what_it_can(services: Services) -> None:
+    request_id = submit(services)
+    scrape.run(services, Upstream(STORIES), request_id, lambda: True)
+    record = services.requests.get(request_id)
+    assert record is not None
+    assert record.status == "succeeded"
+
+
+def test_what_was_fetched_outlives_a_short_outage_of_the_store(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id, upstream, finish, tries = submit(services), Upstream(STORIES), services.requests.finish, []
+
+    def twice_out(claim: Any, ending: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 3:
+            raise StoreUnavailable
+        return finish(claim, ending)
+
+    monkeypatch.setattr(scrape, "SETTLE_EVERY", 0.01)
+    monkeypatch.setattr(services.requests, "finish", twice_out)
+    record, _ = worked_on(services, upstream, request_id)
+    assert (record.status, record.attempts, len(tries), len(upstream.asked)) == ("succeeded", 1, 3, 1)
+
+
+def test_a_long_outage_leaves_it_to_the_sweep(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out(*_: Any) -> Any:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(scrape, "SETTLE_PATIENCE", 0.0)
+    monkeypatch.setattr(scrape, "SETTLE_EVERY", 0.01)
+    monkeypatch.setattr(services.requests, "finish", out)
+    with pytest.raises(StoreUnavailable):
+        scrape.run(services, Upstream(STORIES), submit(services))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.credits import DEFAULT_PRICES, EMPTY, FOUND, STORIES, Balance, price_list
+from service.domain.credits import CACHED, DEFAULT_PRICES, EMPTY, FOUND, STORIES, Balance, price_list
 from service.domain.errors import ConfigurationError, FetchError
 
 outcomes = st.sampled_from(sorted(DEFAULT_PRICES[STORIES]))
@@ -16,7 +16,7 @@ changes = st.dictionaries(outcomes, st.integers(0, 1000))
 def test_stories_and_their_absence_cost_one_credit_and_all_else_is_free() -> None:
     prices = price_list({})
     charged = {name for name in DEFAULT_PRICES[STORIES] if prices.charge_for(STORIES, name, held=1)}
-    assert charged == {FOUND, EMPTY}
+    assert charged == {FOUND, EMPTY, CACHED}
 
 
 @pytest.mark.parametrize("error", FetchError.__subclasses__())

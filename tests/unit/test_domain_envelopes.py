@@ -22,6 +22,8 @@ def test_a_success_carries_the_data_and_counts_its_items() -> None:
         "username": "anna",
         "data": data,
         "itemCount": 2,
+        "cached": False,
+        "age": 0,
         "creditsCharged": 1,
         "createdAt": "2023-11-14T22:13:20.123Z",
         "finishedAt": "2023-11-14T22:13:21.123Z",

@@ -9,6 +9,7 @@
 --       7 item count   8 Retry-After (s)   9 envelope (gzip)   10 lifetime of the result (s)
 --       11 channel of the waiters   12 delivery id   13 receiver's host
 --       14 milliseconds until the pump looks   15 id below which the list of deliveries is trimmed
+--       16 1 when the result was shared
 -- Returns  {"ok", delivery id or ""}  or  {"lost"} when the caller has no right to end it
 local request = redis.call('HMGET', KEYS[1], 'status', 'fence', 'hold', 'created_at', 'webhook_url', 'account')
 local status, fence = request[1], request[2] or ''
@@ -54,7 +55,7 @@ if hold > 0 then
 end
 
 redis.call('HSET', KEYS[1], 'status', ARGV[3], 'outcome', ARGV[4], 'code', ARGV[5], 'charged', charge,
-  'item_count', ARGV[7], 'retry_after', ARGV[8], 'finished_at', now)
+  'item_count', ARGV[7], 'retry_after', ARGV[8], 'cached', ARGV[16], 'finished_at', now)
 redis.call('HDEL', KEYS[1], 'lease_until')
 redis.call('EXPIRE', KEYS[1], ARGV[10])
 redis.call('SET', KEYS[2], ARGV[9], 'EX', ARGV[10])
@@ -73,6 +74,9 @@ end
 local label = ARGV[4]
 if label == '' then
   label = ARGV[5]
+end
+if ARGV[16] == '1' then
+  redis.call('HINCRBY', KEYS[6], 'shared', 1)
 end
 redis.call('HINCRBY', KEYS[6], 'outcome:' .. label, 1)
 local seconds = (now - tonumber(request[4])) / 1000

@@ -6,6 +6,7 @@
 -- ARGV  1 request id   2 account id   3 operation   4 username   5 queue   6 hold (credits)
 --       7 webhook URL or ""   8 milliseconds until the sweep looks   9 id below which the index is trimmed
 --       10 fingerprint of what is asked, "" without an idempotency key   11 lifetime of the key (s)
+--       12 how old a shared result may be (s)
 -- Returns  {"ok", created_at ms},  {"poor", available credits},
 --          {"replay", id of the first request with this key}  or  {"reuse", ""}: the key stands for
 --          something else
@@ -36,7 +37,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 redis.call('HSET', KEYS[1],
   'account', ARGV[2], 'operation', ARGV[3], 'username', ARGV[4], 'queue', ARGV[5],
-  'status', 'queued', 'hold', hold, 'created_at', now)
+  'status', 'queued', 'hold', hold, 'created_at', now, 'max_age', ARGV[12])
 if ARGV[7] ~= '' then
   redis.call('HSET', KEYS[1], 'webhook_url', ARGV[7])
 end

@@ -1,0 +1,83 @@
+"""How a claimed request ends: what is stored, charged and sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+from service.domain import envelopes
+from service.domain.credits import CACHED, EMPTY, FOUND
+from service.domain.errors import StoryhookError, UpstreamFailed
+from service.domain.ports import Services
+from service.domain.requests import DELIVER, DELIVERIES, FAILED, SUCCEEDED, Claim, Ending, Owed
+from service.domain.stories import reel_data
+from workers.sources.contract import Reel
+
+BLOCKED_RETRY_AFTER = 60
+
+
+class Endings:
+    """Builds the endings of one claimed request."""
+
+    def __init__(self, services: Services, claim: Claim) -> None:
+        self._services = services
+        self._claim = claim
+
+    def succeeded(self, reel: Reel, *, age: int | None = None) -> Ending:
+        """End with a reel; ``age`` in seconds when it was fetched for somebody else."""
+        data = reel_data(reel.user_id, reel.user, reel.reel)
+        outcome = FOUND if data["items"] else EMPTY
+        charge = self._charge(outcome if age is None else CACHED)
+        envelope = envelopes.success(
+            self._claim.request,
+            outcome=outcome,
+            data=data,
+            charged=charge,
+            now_ms=self._services.clock(),
+            age=age,
+        )
+        return Ending(
+            SUCCEEDED,
+            _json(envelope),
+            charge,
+            outcome=outcome,
+            item_count=len(data["items"]),
+            cached=age is not None,
+        )
+
+    def failed(self, error: StoryhookError) -> Ending:
+        """End with an error; what it costs is the price of its code."""
+        charge = self._charge(error.code)
+        envelope = envelopes.failure(
+            self._claim.request,
+            code=error.code,
+            message=error.message,
+            charged=charge,
+            now_ms=self._services.clock(),
+        )
+        retry_after = error.retry_after or (BLOCKED_RETRY_AFTER if error.status == 503 else 0)
+        return Ending(FAILED, _json(envelope), charge, code=error.code, retry_after=retry_after)
+
+    def not_worked_on(self) -> Ending:
+        """End what nobody can be got to work on, or what takes its workers down with it."""
+        return self.failed(UpstreamFailed("The request could not be worked on; it was tried several times."))
+
+    def _charge(self, outcome: str) -> int:
+        request = self._claim.request
+        return self._services.policy.prices.charge_for(request.operation, outcome, request.hold)
+
+
+def hand_over(services: Services, owed: Owed | None) -> None:
+    """Publish the webhook a request owes now that it has ended."""
+    if owed:
+        services.queue.enqueue(DELIVER, DELIVERIES, owed.delivery_id, owed.host)
+
+
+def _json(envelope: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(envelope)
+    except TypeError:
+        # Half an emoji, cut in the middle of a surrogate pair, is no Unicode text: it becomes "?".
+        return json.dumps(envelope, ensure_ascii=False).encode("utf-8", "replace")

@@ -1,0 +1,37 @@
+"""What one fetch brought, as those get it for whom it was not made."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+from service.domain.errors import FetchError, fetch_error
+from service.domain.sharing import Landing, Shared, first_expiry
+from workers.sources.contract import Reel
+
+
+def landing_of(brought: Reel | FetchError) -> Landing:
+    """Return what a fetch brought in the form in which it is shared."""
+    if isinstance(brought, FetchError):
+        return Landing(_json({"message": brought.message, "retryAfter": brought.retry_after}), brought.code)
+    items = brought.reel["items"] if brought.reel else []
+    reel = {"userId": brought.user_id, "user": brought.user, "reel": brought.reel}
+    return Landing(_json(reel), until=first_expiry(items))
+
+
+def brought_by(shared: Shared) -> Reel | FetchError:
+    """Return what was shared; the inverse of `landing_of`."""
+    body = orjson.loads(shared.body)
+    if shared.code:
+        return fetch_error(shared.code, body["message"], body["retryAfter"])
+    return Reel(body["userId"], body["user"], body["reel"])
+
+
+def _json(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # Integers beyond 64 bits and half emojis: the standard library writes what orjson refuses.
+        return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
