@@ -134,6 +134,8 @@ def _announce(stack: local.Stack, ready: Path, ends: Callable[[], bool]) -> None
     if ends():
         return
     urls = {"url": stack.base_url, "receiver": stack.receiver_url}
+    if stack.simulated:
+        urls["simulatedInstagram"] = stack.environment["SIMULATED_INSTAGRAM_URL"]
     local.write_private(ready, json.dumps({**urls, "apiKey": api_key}))
     click.echo(_banner(stack, api_key))
 

@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 
 NAME = re.compile(r"[A-Z][A-Z0-9_]{3,}")
-# Set by the command for its children; no settings of ours.
-NOT_OURS = {"PATH", "PYTHONUNBUFFERED"}
+# No settings of an installation: what a command sets for its children, what a client of the API reads.
+NOT_OURS = {"PATH", "PYTHONUNBUFFERED", "STORYHOOK_URL", "STORYHOOK_API_KEY", "XDG_CONFIG_HOME"}
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from tests.e2e.stack import FOUNDATION, SERVICE, Stack, leaving_nothing
 from tests.e2e.up import Up, has_children
 
 
-def test_what_it_prints_works_and_ctrl_c_leaves_nothing(home: Callable[[], Path]) -> None:
+def test_what_it_prints_works_and_ctrl_c_leaves_nothing(home: Callable[[], Path], tmp_path: Path) -> None:
     with leaving_nothing(Up(home())) as up:
         up.start()
         assert set(up.pids()) == {*FOUNDATION, *SERVICE, "receiver"}
@@ -48,6 +48,10 @@ def test_what_it_prints_works_and_ctrl_c_leaves_nothing(home: Callable[[], Path]
         assert customer.api_key == key
         assert customer.credits() == {"balance": 998, "held": 0, "available": 998}
         assert len(customer.call("GET", "/api/requests").json()["requests"]) == 2
+
+        # A command in this folder needs to be told of neither server nor key, nor of where media are.
+        fetched = up.storyhook("fetch", "nasa", "--save", str(tmp_path))
+        assert (fetched.returncode, fetched.stderr, fetched.stdout.count("\n")) == (0, "", 5)
 
         up.kill("beat")  # when one dies, all end
         assert up.process.wait(40) not in {0, 2}
