@@ -34,12 +34,14 @@ def build(settings: Settings, *, wait: float = STARTUP_WAIT) -> Services:
     """Open the store, check it, and put the services together.
 
     Waits up to ``wait`` seconds for a store that is starting. Raises ConfigurationError when it
-    does not answer, forgets what it is told, holds data of a newer version, or is half restored.
+    does not answer, forgets what it is told, holds data of a newer version or of another SECRET_KEY, or
+    is half restored.
     """
     redis = open_store(settings.redis_url)
     meta.wait_until_ready(redis, wait)
     meta.check_durability(redis, production=settings.is_production)
     shards = meta.patiently(lambda: meta.fix_shards(redis, settings.shards), wait)
+    meta.patiently(lambda: meta.fix_key(redis, _key_check(settings)), wait)
     return assemble(settings, redis, shards)
 
 
@@ -52,6 +54,11 @@ def build_for_restore(settings: Settings, *, wait: float = STARTUP_WAIT) -> Serv
     return assemble(settings, redis, settings.shards)
 
 
+def _key_check(settings: Settings) -> str:
+    """Return what tells one SECRET_KEY from another, and nothing else of it."""
+    return derive(settings.secret_key, "backup-check").hex()[:32]
+
+
 def assemble(settings: Settings, redis: Client, shards: int) -> Services:
     """Put the services together over an open store; sends nothing."""
     policy = settings.policy
@@ -62,7 +69,7 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
         reels=Reels(redis, policy),
         credits=Credits(redis),
         books=Books(redis),
-        backups=Backups(redis, key_check=derive(settings.secret_key, "backup-check").hex()[:32]),
+        backups=Backups(redis, key_check=_key_check(settings)),
         accounts=Accounts(redis, fernet, shards),
         limits=Limits(redis, policy),
         deliveries=Deliveries(redis, policy, shards),

@@ -62,6 +62,8 @@ def back_up(services: Services, path: Path, *, force: bool = False) -> Report:
     Raises Conflict when there is such a file already, unless ``force``; ValidationFailed when it cannot
     be written; StoreUnavailable.
     """
+    if path.name == "-" or (path.exists() and not path.is_file()):
+        raise ValidationFailed(f"{path} is no file a backup can be written to. Give the name of a new file.")
     if path.exists() and not force:
         raise Conflict(f"{path} is there already. Give another name, or --force to replace it.")
     try:

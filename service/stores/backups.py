@@ -169,7 +169,7 @@ class Backups:
 
     def complete(self, data_format: int, shards: int) -> None:
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(keys.META, mapping={"format": data_format, "shards": shards})
+            pipe.hset(keys.META, mapping={"format": data_format, "shards": shards, "key": self.key_check})
             pipe.hdel(keys.META, meta.RESTORING)
             pipe.execute()
 

@@ -23,7 +23,7 @@ key                              type    lifetime                     holds
 ``{s07}:due:<host>``             zset    while pending                delivery ids of a host by next look (ms)
 ``{s07}:stats``                  hash    for good                     counters for /metrics
 ``{s07}:done:<request id>``      channel                              says that a request ended
-``g:meta``                       hash    for good                     ``format``, ``shards``, ``restoring``
+``g:meta``                       hash    for good                     ``format``, ``shards``, ``key`` ...
 ``g:accounts``                   set     for good                     account ids
 ``g:email:<address>``            string  for good                     account id
 ``g:key:<id>``                   hash    until revoked                an API key

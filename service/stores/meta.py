@@ -73,6 +73,16 @@ def fix_shards(redis: Client, wanted: int) -> int:
     return int(redis.hget(keys.META, "shards"))
 
 
+def fix_key(redis: Client, key_check: str) -> None:
+    """Write at the first start which SECRET_KEY the data is of. Raises ConfigurationError under another."""
+    redis.hsetnx(keys.META, "key", key_check)
+    if redis.hget(keys.META, "key") != key_check:
+        raise ConfigurationError(
+            "SECRET_KEY: the data in the store was made under another one; API keys, webhook secrets and "
+            "Instagram sessions are worthless under this. Set the one it was made under."
+        )
+
+
 def check_format(redis: Client) -> None:
     """Refuse data this version cannot read; writes nothing. Raises ConfigurationError."""
     written = redis.hget(keys.META, "format")

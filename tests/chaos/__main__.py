@@ -6,6 +6,7 @@ import argparse
 import platform
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -16,10 +17,14 @@ from tests.chaos.run import Result, Run
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, _interrupt)
     home = Path(tempfile.mkdtemp(prefix="chaos-"))
     run = Run(home, options.seed, options.requests, lambda line: print(line, flush=True))
     try:
         result = run.run()
+    except KeyboardInterrupt:
+        print(f"ended before its time; what was seen is in {home}", file=sys.stderr)
+        return 130
     except BaseException:
         print(run.lab.output()[-8_000:], file=sys.stderr)
         print(f"what was seen is in {home}", file=sys.stderr)
@@ -37,13 +42,20 @@ def main() -> int:
     return 0
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1_500, help="operations of the customers")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10_000), help="draws all that is drawn")
     parser.add_argument("--keep", action="store_true", help="keep logs and histories of a run that holds")
     parser.add_argument("--out", type=Path, help="write the table to this file")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.requests < 1:
+        parser.error("--requests (N) is at least 1")
+    return options
 
 
 def describe(result: Result) -> str:

@@ -208,6 +208,7 @@ class Receivers:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C is for the one who injects
         )
         self._answer()
 

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import itertools
 import json
+import os
 import random
 import re
 import threading
@@ -91,6 +92,7 @@ class Life:
 
     def __init__(self, services: Services, redis: Redis) -> None:
         meta.fix_shards(redis, SHARDS)
+        meta.fix_key(redis, services.backups.key_check)
         self.services = services
         self.redis = redis
         self.account_id = self.account("anna@example.com", 50)
@@ -1003,3 +1005,14 @@ def test_books_that_do_not_add_up_end_both_commands_with_1(
     restored = run("restore", file.name)
     assert (restored.exit_code, "the audit found differences: 1" in restored.stderr) == (1, True)
     assert life.services.credits.balance(life.account_id) == Balance(55, 0)
+
+
+@pytest.mark.parametrize("name", ["-", ".", "pipe"])
+def test_what_is_no_file_is_not_replaced_by_one(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    with pytest.raises(ValidationFailed, match="is no file a backup can be written to"):
+        actions.back_up(services, Path(name), force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,10 @@ def test_services_are_not_built_over_a_store_of_a_newer_version(valkey: Redis, s
     valkey.hset(keys.META, mapping={"format": 99, "shards": 4})
     with pytest.raises(ConfigurationError):
         bootstrap.build(settings, wait=5)
+
+
+def test_data_of_another_secret_key_is_refused(valkey: Redis, settings: Settings) -> None:
+    bootstrap.build(settings, wait=5)
+    bootstrap.build(settings, wait=5)
+    with pytest.raises(ConfigurationError, match="SECRET_KEY: the data in the store was made under another"):
+        bootstrap.build(replace(settings, secret_key="x" * 40), wait=5)
