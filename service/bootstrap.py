@@ -16,6 +16,7 @@ from service.stores import meta
 from service.stores.accounts import Accounts
 from service.stores.backups import Backups
 from service.stores.books import Books
+from service.stores.bulk import Bulk
 from service.stores.connection import Client, open_store
 from service.stores.credits import Credits
 from service.stores.deliveries import Deliveries
@@ -67,6 +68,7 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
         policy=policy,
         requests=Requests(redis, policy, shards),
         reels=Reels(redis, policy),
+        bulk=Bulk(redis),
         credits=Credits(redis),
         books=Books(redis),
         backups=Backups(redis, key_check=_key_check(settings)),

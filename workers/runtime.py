@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from threading import Event
+from threading import BoundedSemaphore, Event
 
 from service import config
 from service.bootstrap import build
@@ -24,6 +24,7 @@ class Runtime:
     services: Services
     source: Source
     sender: Sender
+    bulk_places: BoundedSemaphore  # threads that may work for nobody who waits
     stopping: Event = field(default_factory=Event)  # set when the process was told to end
 
 
@@ -48,7 +49,9 @@ def build_runtime(settings: config.Settings) -> Runtime:
         lease_seconds=settings.policy.lease,
         rests=_rests(settings.rest_scale),
     )
-    return Runtime(services, InstagrapiSource(pool, services.instagram_ids), Sender(services.policy))
+    # The other half is always there for callers who wait.
+    places = BoundedSemaphore(max(1, settings.worker_threads // 2))
+    return Runtime(services, InstagrapiSource(pool, services.instagram_ids), Sender(services.policy), places)
 
 
 def _rests(scale: float) -> RestTimes:

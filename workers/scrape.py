@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import structlog
 
+from service.domain.dispatch import publish
 from service.domain.errors import FetchError, LeaseLost, Retry, StoreUnavailable, StoryhookError
 from service.domain.ports import Services
-from service.domain.requests import SCRAPE, Claim, Ending, Owed, RequestRecord
+from service.domain.requests import Claim, Ending, Owed, RequestRecord
 from service.domain.sharing import Landing, Shared
 from workers.endings import Endings, hand_over
 from workers.shared import brought_by, landing_of
@@ -42,9 +43,7 @@ def run(services: Services, source: Source, request_id: str, stopping: Stopping 
     if record is None or record.is_final:
         services.requests.claim(request_id)  # takes it out of the open ones
         return
-    shared, now = services.reels.get(record.username)
-    if shared and shared.serves(record, now):
-        _serve(services, record, shared, now)
+    if serve_shared(services, record):
         return
     flight = services.reels.board(record.username, request_id)
     if flight is None:
@@ -54,7 +53,7 @@ def run(services: Services, source: Source, request_id: str, stopping: Stopping 
         landing = _fly(services, source, request_id, stopping)
     finally:
         waiting = services.reels.land(flight, landing)
-    _serve_all(services, record.username, waiting)
+    serve_waiting(services, record.username, waiting)
 
 
 def give_up(services: Services, request_id: str) -> None:
@@ -62,10 +61,19 @@ def give_up(services: Services, request_id: str) -> None:
     claim = services.requests.claim(request_id)
     if claim is None:
         return
-    _settle(services, claim, Endings(services, claim).not_worked_on())
+    settle(services, claim, Endings(services, claim).not_worked_on())
 
 
-def _serve_all(services: Services, username: str, waiting: list[str]) -> None:
+def serve_shared(services: Services, record: RequestRecord) -> bool:
+    """End a request with a shared reel, if there is one for it; tell whether there was."""
+    shared, now = services.reels.get(record.username)
+    if shared is None or not shared.serves(record, now):
+        return False
+    _serve(services, record, shared, now)
+    return True
+
+
+def serve_waiting(services: Services, username: str, waiting: list[str]) -> None:
     """Give those who waited what was fetched, or let them have a fetch of their own."""
     if not waiting:
         return
@@ -77,7 +85,7 @@ def _serve_all(services: Services, username: str, waiting: list[str]) -> None:
         if shared and shared.serves(record, now):
             _serve(services, record, shared, now)
         else:
-            services.queue.enqueue(SCRAPE, record.queue, request_id)
+            publish(services, record)
 
 
 def _serve(services: Services, record: RequestRecord, shared: Shared, now: int) -> None:
@@ -87,9 +95,9 @@ def _serve(services: Services, record: RequestRecord, shared: Shared, now: int) 
         return
     endings, brought = Endings(services, claim), brought_by(shared)
     if isinstance(brought, FetchError):
-        _settle(services, claim, endings.failed(brought))
+        settle(services, claim, endings.failed(brought))
     else:
-        _settle(services, claim, endings.succeeded(brought, age=shared.age(now)))
+        settle(services, claim, endings.succeeded(brought, age=shared.age(now)))
 
 
 def _fly(services: Services, source: Source, request_id: str, stopping: Stopping) -> Landing | None:
@@ -104,14 +112,15 @@ def _fly(services: Services, source: Source, request_id: str, stopping: Stopping
         return None
     except _Stopped:
         services.requests.release(claim)
-        services.queue.enqueue(SCRAPE, claim.request.queue, request_id)
+        publish(services, claim.request)
         log.info("scrape.given_back", requestId=request_id)
         return None
-    _settle(services, claim, ending)
+    settle(services, claim, ending)
     return landing
 
 
-def _settle(services: Services, claim: Claim, ending: Ending) -> None:
+def settle(services: Services, claim: Claim, ending: Ending) -> None:
+    """End a claimed request and have its webhook delivered, unless somebody else holds it by now."""
     request = claim.request
     try:
         owed = _finish(services, claim, ending)

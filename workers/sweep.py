@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import structlog
 
+from service.domain.dispatch import CHUNK, hint, publish, publish_bulk
 from service.domain.ports import Services
-from service.domain.requests import DELIVER, DELIVERIES, QUEUED, SCRAPE, RequestRecord
+from service.domain.requests import BULK, DELIVER, DELIVERIES, QUEUED, RequestRecord
 from workers import scrape
 
 AT_ONCE = 100  # per shard
 BACKLOG = 500  # messages in a queue
+CALLED_AT_ONCE = 4
 
 log = structlog.get_logger(__name__)
 
@@ -30,18 +32,29 @@ def sweep_requests(services: Services) -> int:
     records = [
         record for record in found if record.status != QUEUED or backlogs.get(record.queue, 0) < BACKLOG
     ]
-    for record in records:
-        _publish_again(services, record)
-    if records:
-        log.info("sweep.requests", published=len(records))
-    return len(records)
+    published = sum(_publish_again(services, record) for record in records)
+    if published:
+        log.info("sweep.requests", published=published)
+    return published
 
 
-def _publish_again(services: Services, record: RequestRecord) -> None:
+def _publish_again(services: Services, record: RequestRecord) -> bool:
+    """Publish a request anew, or end it; False when it stands in the bulk queue, and waits its turn."""
+    if record.queue == BULK and not publish_bulk(services, record.account_id, [record.request_id]):
+        return False
     if services.requests.postpone(record.request_id) > services.policy.sweep_limit:
         scrape.give_up(services, record.request_id)
-    else:
-        services.queue.enqueue(SCRAPE, record.queue, record.request_id)
+    elif record.queue != BULK:
+        publish(services, record)
+    return True
+
+
+def pump_bulk(services: Services) -> int:
+    """Call workers for the bulk queue when nobody is on the way; return how many requests wait in it."""
+    waiting = services.bulk.waiting()
+    if waiting and not services.queue.depths().get(BULK, 0):
+        hint(services, min(waiting, CALLED_AT_ONCE * CHUNK))
+    return waiting
 
 
 def pump_deliveries(services: Services) -> int:

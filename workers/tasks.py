@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from service.domain.requests import DELIVER, SCRAPE
-from workers import deliver, schedule, scrape
+from service.domain.requests import DELIVER, GATHER, SCRAPE
+from workers import deliver, gather, schedule, scrape
 from workers.runtime import runtime
 
 
@@ -13,6 +13,12 @@ from workers.runtime import runtime
 def scrape_task(request_id: str) -> None:
     parts = runtime()
     scrape.run(parts.services, parts.source, request_id, parts.stopping.is_set)
+
+
+@shared_task(name=GATHER)
+def gather_task() -> None:
+    parts = runtime()
+    gather.run(parts.services, parts.source, parts.bulk_places, parts.stopping.is_set)
 
 
 @shared_task(name=DELIVER)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from service.domain import ids
 from service.domain.credits import STORIES
+from service.domain.dispatch import publish
 from service.domain.ports import Services
-from service.domain.requests import BULK, INTERACTIVE, SCRAPE, RequestRecord, Submission, parse_username
+from service.domain.requests import BULK, INTERACTIVE, RequestRecord, Submission, parse_username
 from service.domain.sharing import MAX_AGE_DEFAULT
 from service.domain.webhooks import check_url
 
@@ -43,5 +44,5 @@ def submit_stories(
     record = services.requests.submit(submission)
     if record.request_id != submission.request_id:
         return record, True
-    services.queue.enqueue(SCRAPE, record.queue, record.request_id)
+    publish(services, record)
     return record, False

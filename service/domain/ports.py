@@ -110,6 +110,20 @@ class ReelStore(Protocol):
         ...
 
 
+class BulkStore(Protocol):
+    """Requests nobody waits for, in the order in which accounts take turns."""
+
+    def push(self, account_id: str, request_ids: Sequence[str]) -> int:
+        """Put requests of an account at the end of its turns; return how many were not there yet."""
+        ...
+
+    def take(self, count: int) -> list[str]:
+        """Take up to ``count`` requests whose turn it is."""
+        ...
+
+    def waiting(self) -> int: ...
+
+
 class CreditStore(Protocol):
     """Balances and ledgers."""
 
@@ -396,6 +410,7 @@ class Services:
     policy: Policy
     requests: RequestStore
     reels: ReelStore
+    bulk: BulkStore
     credits: CreditStore
     books: BookStore
     backups: BackupStore

@@ -38,6 +38,7 @@ DELIVERIES = "deliver"  # webhooks, worked on by deliverers
 
 # Names of the tasks behind the queues; workers.tasks gives them code.
 SCRAPE = "scrape"
+GATHER = "gather"  # takes what waits in the bulk queue
 DELIVER = "deliver"
 
 USERNAME_MAX = 30

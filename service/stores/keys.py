@@ -33,6 +33,8 @@ key                              type    lifetime                     holds
 ``g:circuits``                   zset    minutes                      hosts whose circuit is open
 ``{h:<host>}:inflight``          zset    one lease                    places by end of lease (ms)
 ``{h:<host>}:health``            hash    10 min                       attempts and failures by minute, circuit
+``{bulk}:queue``                 zset    while they wait              request ids by virtual time of turn
+``{bulk}:clock``                 hash    while they wait              ``virtual`` time, next turns
 ``{f:<username>}:reel``          hash    up to 1 h                    a reel that others may be shown
 ``{f:<username>}:flight``        string  one lease                    who fetches it right now
 ``{f:<username>}:waiting``       set     two leases                   ids of requests that wait for it
@@ -51,6 +53,8 @@ META = "g:meta"
 ACCOUNTS = "g:accounts"
 WORKERS = "g:workers"
 CIRCUITS = "g:circuits"
+BULK_QUEUE = "{bulk}:queue"
+BULK_CLOCK = "{bulk}:clock"
 BEAT_LEADER = "g:beat::lock"  # celery-redbeat appends its own colon to the prefix
 
 

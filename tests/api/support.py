@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +24,7 @@ from service.domain.accounts import Account
 from service.domain.errors import FetchError, Retry
 from service.domain.ports import Services
 from tests.conftest import RecordingQueue, make_services
-from workers import scrape
+from workers import gather, scrape
 from workers.sources.contract import Reel
 
 STORIES = "/api/instagram/stories"
@@ -155,6 +155,9 @@ class FakeSource:
             raise self.answer
         return self.answer
 
+    def reels(self, usernames: Sequence[str]) -> dict[str, Reel | FetchError]:
+        return {}  # each is asked for alone
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -245,9 +248,11 @@ class Front:
             while not stop.wait(0.002):
                 jobs = self.queue.published[done:]
                 done += len(jobs)
-                for task, _, identifier, *_ in jobs:
+                for task, _, *rest in jobs:
                     if task == "scrape":
-                        scrape.run(self.services, source, identifier)
+                        scrape.run(self.services, source, rest[0])
+                    elif task == "gather":
+                        gather.run(self.services, source, threading.BoundedSemaphore(1), stop.is_set)
         except BaseException as error:  # noqa: BLE001 - told to the test
             failures.append(error)
 

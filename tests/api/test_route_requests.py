@@ -327,6 +327,7 @@ def test_no_worker_takes_up_what_was_cancelled(front: Front) -> None:
     cancel(front, request_id)
     with front.working() as source:
         front.queue.published.append(("scrape", "bulk", request_id))
+        front.services.bulk.push(front.me.account.account_id, [request_id])
         front.ended("another")
     assert request_id not in source.asked
     assert front.services.requests.claim(request_id) is None
@@ -347,7 +348,7 @@ def test_a_cancelled_request_owes_the_webhook_it_asked_for(front: Front) -> None
 def test_a_request_without_a_webhook_owes_none_when_cancelled(front: Front) -> None:
     cancel(front, front.accept())
 
-    assert [task for task, *_ in front.queue.published] == ["scrape"]
+    assert [task for task, *_ in front.queue.published] == ["gather"]
 
 
 def test_what_is_being_worked_on_cannot_be_cancelled(front: Front) -> None:

@@ -251,7 +251,8 @@ def test_a_webhook_url_is_answered_202_at_once(front: Front) -> None:
 
     assert timer.seconds < 2
     request_id = assert_accepted(response)
-    assert front.queue.published == [("scrape", "bulk", request_id)]
+    assert front.queue.published == [("gather", "bulk")]
+    assert front.services.bulk.take(2) == [request_id]
     assert front.services.requests.get(request_id).webhook_url == HOOK
 
 
@@ -284,7 +285,8 @@ def test_respond_async_is_answered_202_at_once(front: Front) -> None:
 
     request_id = assert_accepted(response)
     assert response.headers["Preference-Applied"] == "respond-async"
-    assert front.queue.published == [("scrape", "bulk", request_id)]
+    assert front.queue.published == [("gather", "bulk")]
+    assert front.services.bulk.take(2) == [request_id]
 
 
 @pytest.mark.parametrize("preference", ["Respond-Async", "handling=lenient, respond-async", "RESPOND-ASYNC"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import BoundedSemaphore
+
 import hypothesis
 import pytest
 import schemathesis
@@ -22,7 +24,7 @@ from service.domain.deliveries import DELIVERED, Attempt, Plan
 from service.domain.ports import Services
 from tests.api.support import FakeSource, Front, fake_store, make_front
 from tests.conftest import SECRET, SHARDS, RecordingQueue
-from workers import scrape
+from workers import gather, scrape
 
 EXAMPLES = 20
 CHECKED = [
@@ -64,6 +66,8 @@ class InlineQueue(RecordingQueue):
     def enqueue(self, task: str, queue: str, *args: str) -> bool:
         if task == "scrape":
             scrape.run(self.services, FakeSource(), args[0])
+        elif task == "gather":
+            gather.run(self.services, FakeSource(), BoundedSemaphore(1), lambda: False)
         elif claim := self.services.deliveries.claim(*args):
             made = Attempt(at=1_790_000_000, duration=0.1, status=200)
             self.services.deliveries.record(claim, made, Plan(DELIVERED))

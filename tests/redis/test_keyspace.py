@@ -64,6 +64,8 @@ def lived(valkey: Redis, services: Services) -> Redis:
     for _ in range(10):
         services.hosts.leave("example.com:443", "msg_none", Attempt(1, 0.1, status=500))
     services.requests.submit(submission(account_id, idempotency_key="once"))
+    services.bulk.push(account_id, ["req_1", "req_2"])
+    services.bulk.take(1)
     for name in ("anna", "bert"):
         flight = services.reels.board(name, "req_1")
         assert flight is not None

@@ -24,7 +24,7 @@ from service.domain.errors import (
     ValidationFailed,
 )
 from service.domain.ports import Services
-from service.domain.requests import RequestRecord
+from service.domain.requests import INTERACTIVE, RequestRecord
 from service.stores import keys
 from tests.conftest import RecordingQueue, make_services
 from tests.redis.kit import ACCOUNT, submission
@@ -329,7 +329,7 @@ def test_workers_racing_for_one_request_ask_the_upstream_once(services: Services
 def test_a_worker_that_is_told_to_end_makes_no_further_try_and_gives_the_request_back(
     services: Services, queue: RecordingQueue
 ) -> None:
-    request_id, upstream = submit(services), Upstream(UpstreamTimeout(), STORIES)
+    request_id, upstream = submit(services, queue=INTERACTIVE), Upstream(UpstreamTimeout(), STORIES)
     queue.published.clear()
     scrape.run(services, upstream, request_id, lambda: True)
     record = services.requests.get(request_id)

@@ -43,12 +43,12 @@ from service.domain.deliveries import Attempt, DeliveryClaim, plan
 from service.domain.errors import Conflict, StoryhookError
 from service.domain.ports import Services
 from service.domain.requests import (
-    BULK,
     CANCELLED,
     DELIVER,
     DELIVERIES,
     FAILED,
     FINAL,
+    INTERACTIVE,
     SUCCEEDED,
     Claim,
     Ending,
@@ -317,7 +317,7 @@ class Store(RuleBasedStateMachine):
             account_id=account_id,
             operation=STORIES,
             username=username,
-            queue=BULK,
+            queue=INTERACTIVE,
             hold=PRICES.hold_for(STORIES),
             webhook_url=webhook_url,
             idempotency_key=idempotency_key,
@@ -434,7 +434,7 @@ class Store(RuleBasedStateMachine):
         self.queue.published.clear()
         count = sweep.sweep_requests(self.services)
         published, given_up = self.model.sweep(self.services.policy.sweep_limit)
-        hints = [("scrape", BULK, request_id) for request_id in published]
+        hints = [("scrape", INTERACTIVE, request_id) for request_id in published]
         for request_id in given_up:
             charge = PRICES.charge_for(STORIES, GIVEN_UP, PRICES.hold_for(STORIES))
             ending = self._ended(request_id, Ending(FAILED, b"", charge, code=GIVEN_UP))

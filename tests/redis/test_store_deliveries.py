@@ -348,7 +348,8 @@ def test_the_sweep_publishes_requests_that_were_not_picked_up(
     assert sweep.sweep_requests(services) == 0
     redis.zadd(keys.open_requests(ids.shard_in(made.request_id)), {made.request_id: 1})
     assert sweep.sweep_requests(services) == 1
-    assert queue.published == [("scrape", "bulk", made.request_id)]
+    assert queue.published == [("gather", "bulk")]
+    assert services.bulk.take(2) == [made.request_id]
 
 
 def test_shards_of_the_tests_hold_the_account() -> None:

@@ -12,6 +12,7 @@ from service.config import Settings
 from service.domain import ids
 from service.domain.credits import Balance
 from service.domain.ports import Services
+from service.domain.requests import INTERACTIVE
 from service.stores import keys
 from tests.conftest import SHARDS, RecordingQueue, make_services
 from tests.redis.kit import ending, submission
@@ -35,7 +36,7 @@ def let_time_pass(redis: Redis) -> None:
 def test_what_was_never_picked_up_is_published(
     services: Services, account_id: str, redis: Redis, queue: RecordingQueue
 ) -> None:
-    record = services.requests.submit(submission(account_id))
+    record = services.requests.submit(submission(account_id, queue=INTERACTIVE))
     assert sweep.sweep_requests(services) == 0
     let_time_pass(redis)
     assert sweep.sweep_requests(services) == 1
@@ -46,8 +47,8 @@ def test_what_was_never_picked_up_is_published(
 def test_behind_a_backlog_what_waits_is_left_alone(
     services: Services, account_id: str, redis: Redis, queue: RecordingQueue
 ) -> None:
-    services.requests.submit(submission(account_id))
-    queue.published = [("scrape", "bulk", "another")] * sweep.BACKLOG
+    services.requests.submit(submission(account_id, queue=INTERACTIVE))
+    queue.published = [("scrape", "interactive", "another")] * sweep.BACKLOG
     let_time_pass(redis)
     assert sweep.sweep_requests(services) == 0
 
@@ -55,9 +56,9 @@ def test_behind_a_backlog_what_waits_is_left_alone(
 def test_a_dead_workers_request_is_published_whatever_waits(
     services: Services, account_id: str, redis: Redis, queue: RecordingQueue
 ) -> None:
-    record = services.requests.submit(submission(account_id))
+    record = services.requests.submit(submission(account_id, queue=INTERACTIVE))
     services.requests.claim(record.request_id)
-    queue.published = [("scrape", "bulk", "another")] * sweep.BACKLOG
+    queue.published = [("scrape", "interactive", "another")] * sweep.BACKLOG
     let_time_pass(redis)
     assert sweep.sweep_requests(services) == 1
 
@@ -65,7 +66,7 @@ def test_a_dead_workers_request_is_published_whatever_waits(
 def test_what_has_ended_is_not_swept(
     services: Services, account_id: str, redis: Redis, queue: RecordingQueue
 ) -> None:
-    record = services.requests.submit(submission(account_id))
+    record = services.requests.submit(submission(account_id, queue=INTERACTIVE))
     claim = services.requests.claim(record.request_id)
     assert claim is not None
     services.requests.finish(claim, ending())
@@ -79,7 +80,9 @@ def test_what_is_published_in_vain_is_looked_at_ever_later_and_then_given_up(
     services = make_services(settings, redis, queue, sweep_limit=3, sweep_interval=30)
     account_id = services.accounts.create("anna@example.com", "hash").account_id
     services.credits.add(account_id, 10, entry_type="topup", note="")
-    record = services.requests.submit(submission(account_id, webhook_url="https://example.com/hook"))
+    record = services.requests.submit(
+        submission(account_id, queue=INTERACTIVE, webhook_url="https://example.com/hook")
+    )
     shard = ids.shard_in(record.request_id)
     for wait in (30, 60, 120):
         let_time_pass(redis)
@@ -107,7 +110,7 @@ def test_whoever_takes_a_request_up_starts_the_count_anew(
     services = make_services(settings, redis, queue, sweep_limit=2)
     account_id = services.accounts.create("anna@example.com", "hash").account_id
     services.credits.add(account_id, 10, entry_type="topup", note="")
-    request_id = services.requests.submit(submission(account_id)).request_id
+    request_id = services.requests.submit(submission(account_id, queue=INTERACTIVE)).request_id
     assert [services.requests.postpone(request_id) for _ in range(2)] == [1, 2]
     claim = services.requests.claim(request_id)
     assert claim is not None
@@ -122,7 +125,7 @@ def test_a_request_that_is_worked_on_is_not_given_up(
     services = make_services(settings, redis, queue, sweep_limit=1)
     account_id = services.accounts.create("anna@example.com", "hash").account_id
     services.credits.add(account_id, 10, entry_type="topup", note="")
-    request_id = services.requests.submit(submission(account_id)).request_id
+    request_id = services.requests.submit(submission(account_id, queue=INTERACTIVE)).request_id
     claim = services.requests.claim(request_id)
     assert claim is not None
     for _ in range(3):

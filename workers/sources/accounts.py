@@ -98,7 +98,7 @@ class SessionPool:
         self._sessions = sessions
         self._factory = factory
         self._wait_seconds = wait_seconds
-        self._lease_seconds = lease_seconds
+        self.lease_seconds = lease_seconds
         self._cache: dict[str, tuple[int, Any]] = {}
         # What an outage of the store kept from being given back; sooner than its lease ends it.
         self._unreturned: list[_Return] = []
@@ -128,7 +128,7 @@ class SessionPool:
         deadline = time.monotonic() + self._wait_seconds
         pause = FIRST_PAUSE
         while True:
-            answer = self._sessions.lease(self._lease_seconds)
+            answer = self._sessions.lease(self.lease_seconds)
             if isinstance(answer, Leased):
                 return answer
             left = deadline - time.monotonic()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from service.domain.errors import FetchError
 
 
 @dataclass(frozen=True)
@@ -31,5 +34,13 @@ class Source(Protocol):
         Raises FetchError only: AccountPrivate, UserNotFound, UpstreamBlocked, UpstreamTimeout or
         UpstreamFailed, each saying by ``retry`` what a worker may do next. (StoreUnavailable passes
         through where the source keeps its state in the store.)
+        """
+        ...
+
+    def reels(self, usernames: Sequence[str]) -> dict[str, Reel | FetchError]:
+        """Fetch the active stories of many accounts in few calls.
+
+        Gives what is certain: a reel, or an error that is final. An account that is missing in the answer
+        is to be asked for alone; whatever goes wrong with some ends in that, and raises nothing.
         """
         ...

@@ -7,6 +7,9 @@ try again on the public web, and its models fail on fields that are absent.
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from instagrapi import config
@@ -42,6 +45,66 @@ class InstagrapiSource:
             fetch = _Fetch(client, self._ids, username.lower(), self._pool.rests)
             return fetch.by_known_id(known) if isinstance(known, str) else fetch.by_name()
 
+    def reels(self, usernames: Sequence[str]) -> dict[str, Reel | FetchError]:
+        """Fetch many accounts' active stories; see `Source.reels`."""
+        found: dict[str, Reel | FetchError] = {}
+        wanted: dict[str, str | None] = {}
+        for username in usernames:
+            known = self._ids.get(username)
+            if known is NOT_FOUND:
+                found[username] = UserNotFound()
+            else:
+                wanted[username] = known if isinstance(known, str) else None
+        if len(wanted) > 1:
+            # The leases of those who ask go on meanwhile.
+            group = _Group(wanted, found, self._pool.lease_seconds / 4)
+            with suppress(FetchError), self._pool.client() as client:
+                group.run({name: _Fetch(client, self._ids, name, self._pool.rests) for name in wanted})
+        return found
+
+
+class _Group:
+    """Many fetches with one client: each unknown name is looked up, then all reels come in one call.
+
+    ``known`` are ids by name, None where there is none yet. What is certain goes into ``found``. After
+    ``patience`` seconds no further name is looked up.
+    """
+
+    def __init__(
+        self, known: Mapping[str, str | None], found: dict[str, Reel | FetchError], patience: float
+    ) -> None:
+        self._ids = {name: user_id for name, user_id in known.items() if user_id is not None}
+        self._users: dict[str, dict[str, Any]] = {}  # of those looked up just now
+        self._found = found
+        self._until = time.monotonic() + patience
+
+    def run(self, fetches: Mapping[str, _Fetch]) -> None:
+        """Find what can be found. Raises the FetchError that concerns the session."""
+        self._look_up(fetches)
+        if self._ids:
+            reels = next(iter(fetches.values())).many(list(self._ids.values()))
+            for name, user_id in self._ids.items():
+                with suppress(FetchError):  # what cannot be judged is asked for alone
+                    self._judge(fetches[name], name, user_id, _usable(reels.get(user_id)))
+
+    def _look_up(self, fetches: Mapping[str, _Fetch]) -> None:
+        for name, fetch in fetches.items():
+            if name in self._ids or time.monotonic() > self._until:
+                continue
+            try:
+                self._ids[name], self._users[name] = fetch.look_up()
+            except UserNotFound as error:
+                self._found[name] = error
+
+    def _judge(self, fetch: _Fetch, name: str, user_id: str, reel: dict[str, Any] | None) -> None:
+        if reel and reel.get("items") and fetch.names_account(reel.get("user")):
+            self._found[name] = Reel(user_id, reel["user"], reel)
+        elif name in self._users:
+            try:
+                self._found[name] = _reel(user_id, self._users[name], reel)
+            except AccountPrivate as error:
+                self._found[name] = error
+
 
 class _Fetch:
     """One fetch with one client."""
@@ -54,7 +117,7 @@ class _Fetch:
 
     def by_name(self) -> Reel:
         """Look the account up, then fetch."""
-        user_id, user = self._look_up()
+        user_id, user = self.look_up()
         return _reel(user_id, user, self._feed(user_id))
 
     def by_known_id(self, user_id: str) -> Reel:
@@ -69,16 +132,16 @@ class _Fetch:
             if not isinstance(error.__cause__, WRONG_ID):
                 raise
             failed = error
-        if reel and reel.get("items") and self._names_account(reel.get("user")):
+        if reel and reel.get("items") and self.names_account(reel.get("user")):
             return Reel(user_id, reel["user"], reel)
-        fresh_id, user = self._look_up()
+        fresh_id, user = self.look_up()
         if fresh_id != user_id:
             return _reel(fresh_id, user, self._feed(fresh_id))
         if failed:
             raise failed
         return _reel(user_id, user, reel)
 
-    def _look_up(self) -> tuple[str, dict[str, Any]]:
+    def look_up(self) -> tuple[str, dict[str, Any]]:
         """Return the account's id and raw user object, and remember the id. Raises UserNotFound."""
         try:
             user = self._call(f"users/{self._username}/usernameinfo/").get("user")
@@ -92,7 +155,7 @@ class _Fetch:
         user_id = str(user.get("pk") or user.get("id"))
         if not user_id.isdecimal():
             raise drifted()
-        if self._names_account(user):
+        if self.names_account(user):
             self._ids.put(self._username, user_id)
         else:
             self._ids.forget(self._username)
@@ -103,17 +166,21 @@ class _Fetch:
         answer = self._call(f"feed/user/{user_id}/story/", CAPABILITIES)
         if "reel" not in answer:
             raise drifted()
-        reel = answer["reel"]
-        if reel is None:
-            return None
-        items = reel.get("items", []) if isinstance(reel, dict) else None
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise drifted()
-        return cast(dict[str, Any], reel)
+        return _usable(answer["reel"])
 
-    def _call(self, endpoint: str, params: dict[str, str] | None = None) -> dict[str, Any]:
+    def many(self, user_ids: Sequence[str]) -> dict[str, Any]:
+        """Return raw reels by user id, of those who have one."""
+        data = {"user_ids": list(user_ids), "source": "feed_timeline", **CAPABILITIES}
+        reels = self._call("feed/reels_media/", data=data).get("reels")
+        if not isinstance(reels, dict):
+            raise drifted()
+        return reels
+
+    def _call(
+        self, endpoint: str, params: dict[str, str] | None = None, data: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         try:
-            answer = self._client.private_request(endpoint, params=params)
+            answer = self._client.private_request(endpoint, data=data, params=params)
         except Exception as error:
             status = getattr(self._client.last_response, "status_code", None)
             raise translate(error, self._rests, status=status) from error
@@ -121,8 +188,18 @@ class _Fetch:
             raise drifted()
         return answer
 
-    def _names_account(self, user: Any) -> bool:
+    def names_account(self, user: Any) -> bool:
         return isinstance(user, dict) and str(user.get("username")).lower() == self._username
+
+
+def _usable(reel: Any) -> dict[str, Any] | None:
+    """Return a raw reel if it has the shape of one. Raises UpstreamFailed."""
+    if reel is None:
+        return None
+    items = reel.get("items", []) if isinstance(reel, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise drifted()
+    return cast(dict[str, Any], reel)
 
 
 def _reel(user_id: str, user: dict[str, Any], reel: dict[str, Any] | None) -> Reel:

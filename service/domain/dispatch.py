@@ -1,0 +1,38 @@
+"""Tells the workers what there is to do. Hints: what gets lost is swept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from service.domain.errors import StoreUnavailable
+from service.domain.ports import Services
+from service.domain.requests import BULK, GATHER, SCRAPE, RequestRecord
+
+# Requests a worker takes out of the bulk queue at a time, and asks for in one call where it can.
+CHUNK = 30
+# Messages for a batch: more workers than this do not make it faster, and the pump adds what is missing.
+HINTS_MOST = 16
+
+
+def publish(services: Services, record: RequestRecord) -> None:
+    """Publish one request: to a worker at once when somebody waits, else into the bulk queue."""
+    if record.queue == BULK:
+        publish_bulk(services, record.account_id, [record.request_id])
+    else:
+        services.queue.enqueue(SCRAPE, record.queue, record.request_id)
+
+
+def publish_bulk(services: Services, account_id: str, request_ids: Sequence[str]) -> int:
+    """Put an account's requests into the bulk queue; return how many were not there yet."""
+    added = 0
+    with suppress(StoreUnavailable):  # they are accepted: the sweep does it again
+        added = services.bulk.push(account_id, request_ids)
+    hint(services, added)
+    return added
+
+
+def hint(services: Services, waiting: int) -> None:
+    """Call workers for requests in the bulk queue."""
+    for _ in range(min(-(-waiting // CHUNK), HINTS_MOST)):
+        services.queue.enqueue(GATHER, BULK)

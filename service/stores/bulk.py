@@ -1,0 +1,38 @@
+"""The bulk queue: requests nobody waits for, in the order in which accounts take turns.
+
+A hint like a Celery message: what is lost from it is swept. All of it is in one slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from service.stores import keys, scripts
+from service.stores.connection import Client, store_adapter
+
+PUSHED_AT_ONCE = 1_000
+
+_KEYS = [keys.BULK_QUEUE, keys.BULK_CLOCK]
+
+
+@store_adapter
+class Bulk:
+    """BulkStore over Redis."""
+
+    def __init__(self, redis: Client) -> None:
+        self._redis = redis
+        self._push = scripts.load(redis, "bulk_push")
+        self._take = scripts.load(redis, "bulk_take")
+
+    def push(self, account_id: str, request_ids: Sequence[str]) -> int:
+        added = 0
+        for start in range(0, len(request_ids), PUSHED_AT_ONCE):
+            chunk = request_ids[start : start + PUSHED_AT_ONCE]
+            added += int(self._push(keys=_KEYS, args=[account_id, *chunk]))
+        return added
+
+    def take(self, count: int) -> list[str]:
+        return [str(name) for name in self._take(keys=_KEYS, args=[count])]
+
+    def waiting(self) -> int:
+        return int(self._redis.zcard(keys.BULK_QUEUE))
