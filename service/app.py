@@ -11,8 +11,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
 
 from service import __version__
-from service.api import auth, credits, errors, health, requests, stories, webhooks
+from service.api import auth, batches, credits, errors, health, requests, stories, webhooks
 from service.api.context import AppContext, exchange_id, install
+from service.api.parsing import cut_at
 from service.api.schemas import ErrorSchema
 from service.config import Settings
 from service.domain.ports import Services
@@ -35,9 +36,8 @@ def create_app(settings: Settings, services: Services, stopping: Event | None = 
     # Else werkzeug answers //path with a redirect of its own, in HTML.
     app.url_map.merge_slashes = False
     app.config.update(
-        # One more than allowed: a chunked body is cut here without a word, and the parser has to see it.
-        MAX_CONTENT_LENGTH=settings.max_body + 1,
-        MAX_BODY=settings.max_body,
+        MAX_CONTENT_LENGTH=cut_at(settings.max_body),
+        MAX_BATCH_BODY=settings.max_batch_body,
         API_TITLE="Storyhook",
         API_VERSION=__version__,
         OPENAPI_VERSION="3.0.3",
@@ -55,7 +55,7 @@ def create_app(settings: Settings, services: Services, stopping: Event | None = 
     app.register_blueprint(health.blueprint)
     app.add_url_rule("/docs/assets/<path:name>", "docs_assets", _docs_asset)
     app.add_url_rule("/", "home", lambda: redirect("/docs"))
-    errors.register(app, settings.max_body)
+    errors.register(app)
     app.after_request(_stamp)
     return app
 
@@ -70,6 +70,8 @@ def _register_api(app: Flask) -> None:
     api.spec.options["info"] = {"description": DESCRIPTION, "license": {"name": "MIT"}}
     for blueprint in (
         stories.blueprint,
+        batches.submit_blueprint,
+        batches.blueprint,
         requests.blueprint,
         credits.blueprint,
         webhooks.blueprint,

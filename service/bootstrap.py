@@ -15,6 +15,7 @@ from service.secrets import at_rest, derive
 from service.stores import meta
 from service.stores.accounts import Accounts
 from service.stores.backups import Backups
+from service.stores.batches import Batches
 from service.stores.books import Books
 from service.stores.bulk import Bulk
 from service.stores.connection import Client, open_store
@@ -69,6 +70,7 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
         requests=Requests(redis, policy, shards),
         reels=Reels(redis, policy),
         bulk=Bulk(redis),
+        batches=Batches(redis, policy),
         credits=Credits(redis),
         books=Books(redis),
         backups=Backups(redis, key_check=_key_check(settings)),

@@ -51,6 +51,7 @@ class Settings:
     deliverer_threads: int
     shards: int
     max_body: int
+    max_batch_body: int
     log_level: str
     log_format: str
     metrics_token: str
@@ -103,6 +104,7 @@ def _settings(env: FileAwareEnv) -> Settings:
         "deliverer_threads": env.int("DELIVERER_THREADS", 32, validate=Range(min=1)),
         "shards": env.int("SHARDS", 16, validate=Range(1, 256)),
         "max_body": env.int("MAX_BODY", 65_536, validate=Range(min=1_024)),
+        "max_batch_body": env.int("MAX_BATCH_BODY", 2_097_152, validate=Range(min=1_024)),
         "log_level": env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])),
         "log_format": env.str("LOG_FORMAT", "json", validate=OneOf(["json", "console"])),
         "metrics_token": env.str("METRICS_TOKEN", ""),

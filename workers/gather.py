@@ -63,7 +63,7 @@ def _board(services: Services, request_id: str) -> tuple[Flight, Claim] | None:
     flight = services.reels.board(record.username, request_id)
     if flight is None:
         return None
-    claim = services.requests.claim(request_id)
+    claim = services.requests.claim(request_id, record.batch_id)
     if claim is None or claim.request.attempts > services.policy.max_attempts:
         if claim is not None:
             scrape.settle(services, claim, Endings(services, claim).not_worked_on())

@@ -79,5 +79,6 @@ def configure_beat(app: Celery, redis_url: str) -> None:
 def housekeep(services: Services) -> None:
     """Trim the lists of accounts that have stopped calling; a submit trims its own."""
     accounts = [account.account_id for account in services.accounts.all()]
-    trimmed = sum(services.requests.trim(each) + services.deliveries.trim(each) for each in accounts)
+    lists = (services.requests, services.deliveries, services.batches)
+    trimmed = sum(each.trim(account_id) for account_id in accounts for each in lists)
     log.info("housekeeping.done", trimmed=trimmed)

@@ -50,15 +50,15 @@ def run(services: Services, source: Source, request_id: str, stopping: Stopping 
         return
     landing = None
     try:
-        landing = _fly(services, source, request_id, stopping)
+        landing = _fly(services, source, record, stopping)
     finally:
         waiting = services.reels.land(flight, landing)
     serve_waiting(services, record.username, waiting)
 
 
-def give_up(services: Services, request_id: str) -> None:
+def give_up(services: Services, record: RequestRecord) -> None:
     """End a request that nobody can be got to work on, unless somebody does after all."""
-    claim = services.requests.claim(request_id)
+    claim = services.requests.claim(record.request_id, record.batch_id)
     if claim is None:
         return
     settle(services, claim, Endings(services, claim).not_worked_on())
@@ -90,7 +90,7 @@ def serve_waiting(services: Services, username: str, waiting: list[str]) -> None
 
 def _serve(services: Services, record: RequestRecord, shared: Shared, now: int) -> None:
     """End a request with what was fetched for another one."""
-    claim = services.requests.claim(record.request_id)
+    claim = services.requests.claim(record.request_id, record.batch_id)
     if claim is None:
         return
     endings, brought = Endings(services, claim), brought_by(shared)
@@ -100,9 +100,10 @@ def _serve(services: Services, record: RequestRecord, shared: Shared, now: int) 
         settle(services, claim, endings.succeeded(brought, age=shared.age(now)))
 
 
-def _fly(services: Services, source: Source, request_id: str, stopping: Stopping) -> Landing | None:
+def _fly(services: Services, source: Source, record: RequestRecord, stopping: Stopping) -> Landing | None:
     """Claim, fetch and settle a request; return what others may have of it."""
-    claim = services.requests.claim(request_id)
+    request_id = record.request_id
+    claim = services.requests.claim(request_id, record.batch_id)
     if claim is None:
         return None
     try:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import structlog
 
-from service.domain.dispatch import CHUNK, hint, publish, publish_bulk
+from service.domain.dispatch import CHUNK, hint, publish_all
 from service.domain.ports import Services
 from service.domain.requests import BULK, DELIVER, DELIVERIES, QUEUED, RequestRecord
 from workers import scrape
 
-AT_ONCE = 100  # per shard
+AT_ONCE = 500  # per shard
 BACKLOG = 500  # messages in a queue
 CALLED_AT_ONCE = 4
 
@@ -28,24 +28,31 @@ def sweep_requests(services: Services) -> int:
     in vain, over hours, is ended and costs nothing.
     """
     found = services.requests.stranded(AT_ONCE)
-    backlogs = services.queue.depths() if found else {}
-    records = [
-        record for record in found if record.status != QUEUED or backlogs.get(record.queue, 0) < BACKLOG
+    bulk = _not_waiting(services, [record for record in found if record.queue == BULK])
+    others = [record for record in found if record.queue != BULK]
+    backlogs = services.queue.depths() if others else {}
+    records = bulk + [
+        record for record in others if record.status != QUEUED or backlogs.get(record.queue, 0) < BACKLOG
     ]
-    published = sum(_publish_again(services, record) for record in records)
-    if published:
-        log.info("sweep.requests", published=published)
-    return published
+    again = [record for record in records if not _given_up(services, record)]
+    publish_all(services, again)
+    if records:
+        log.info("sweep.requests", published=len(again), given_up=len(records) - len(again))
+    return len(records)
 
 
-def _publish_again(services: Services, record: RequestRecord) -> bool:
-    """Publish a request anew, or end it; False when it stands in the bulk queue, and waits its turn."""
-    if record.queue == BULK and not publish_bulk(services, record.account_id, [record.request_id]):
+def _not_waiting(services: Services, records: list[RequestRecord]) -> list[RequestRecord]:
+    """Return those that do not stand in the bulk queue; the others wait their turn, and are left to it."""
+    absent = set(services.bulk.absent([record.request_id for record in records]))
+    services.requests.leave([record.request_id for record in records if record.request_id not in absent])
+    return [record for record in records if record.request_id in absent]
+
+
+def _given_up(services: Services, record: RequestRecord) -> bool:
+    """Count that a request is published anew; end it when that was done too often."""
+    if services.requests.postpone(record.request_id) <= services.policy.sweep_limit:
         return False
-    if services.requests.postpone(record.request_id) > services.policy.sweep_limit:
-        scrape.give_up(services, record.request_id)
-    elif record.queue != BULK:
-        publish(services, record)
+    scrape.give_up(services, record)
     return True
 
 

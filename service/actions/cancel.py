@@ -22,11 +22,15 @@ def cancel_request(services: Services, account_id: str, request_id: str) -> Requ
     record = find_request(services, account_id, request_id)
     if record.status not in {QUEUED, CANCELLED}:
         raise Conflict(f"Only a queued request can be cancelled; this one is {record.status}.")
-    envelope = envelopes.failure(
-        record, code=CANCELLED, message=MESSAGE, now_ms=services.clock(), status=CANCELLED
-    )
-    ending = Ending(CANCELLED, json.dumps(envelope, separators=(",", ":")).encode(), charge=0, code=CANCELLED)
-    owed = services.requests.cancel(record, ending)
+    owed = services.requests.cancel(record, cancelled(services, record))
     if owed:
         services.queue.enqueue(DELIVER, DELIVERIES, owed.delivery_id, owed.host)
     return find_request(services, account_id, request_id)
+
+
+def cancelled(services: Services, record: RequestRecord) -> Ending:
+    """Return how a cancelled request ends."""
+    envelope = envelopes.failure(
+        record, code=CANCELLED, message=MESSAGE, now_ms=services.clock(), status=CANCELLED
+    )
+    return Ending(CANCELLED, json.dumps(envelope, separators=(",", ":")).encode(), charge=0, code=CANCELLED)

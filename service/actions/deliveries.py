@@ -48,7 +48,7 @@ def list_deliveries(
 
 
 def _of_request(services: Services, account_id: str, request_id: str, status: str | None) -> Page[Delivery]:
-    if ids.shard_of(request_id, ids.REQUEST) is None:
+    if all(ids.shard_of(request_id, kind) is None for kind in (ids.REQUEST, ids.BATCH)):
         return Page([])
     try:
         delivery = find_delivery(services, account_id, ids.delivery_of(request_id))

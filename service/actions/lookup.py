@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from service.domain import ids
+from service.domain.batches import BatchRecord
 from service.domain.errors import NotFound, ValidationFailed
 from service.domain.ports import Services, Waiter
 from service.domain.requests import Page, RequestRecord
+
+T = TypeVar("T", RequestRecord, BatchRecord)
 
 
 def find_request(services: Services, account_id: str, request_id: str) -> RequestRecord:
@@ -27,14 +31,22 @@ WAIT_SLICE = 1.0
 
 
 def wait_for(
-    services: Services, record: RequestRecord, seconds: float, give_up: Callable[[], bool] = lambda: False
-) -> RequestRecord:
-    """Return the request once it has ended, or as it is after ``seconds`` or when ``give_up`` says so."""
-    with services.requests.waiter(record.request_id) as waiter:
+    services: Services,
+    identifier: str,
+    look: Callable[[], T],
+    seconds: float,
+    give_up: Callable[[], bool] = lambda: False,
+) -> T:
+    """Return a request or batch once it has ended, or as it is after ``seconds`` or when ``give_up`` says so.
+
+    ``look`` returns it as it is now.
+    """
+    with services.requests.waiter(identifier) as waiter:
         # Looked at after subscribing: an end in between is either seen here or heard below.
-        current = services.requests.get(record.request_id) or record
-        if not current.is_final and hear(waiter, seconds, give_up):
-            current = services.requests.get(record.request_id) or record
+        current = look()
+        if not current.is_final:
+            hear(waiter, seconds, give_up)
+            current = look()
         return current
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore, Event
 from typing import cast
@@ -10,9 +10,10 @@ from typing import cast
 from flask import Flask, current_app, g, request
 
 from service.actions.authenticate import authenticate
-from service.actions.lookup import wait_for
+from service.actions.lookup import T, wait_for
 from service.domain import ids
 from service.domain.accounts import Account
+from service.domain.batches import BatchRecord
 from service.domain.errors import StoreUnavailable, Unauthorized
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
@@ -46,13 +47,22 @@ def wait(record: RequestRecord, seconds: float) -> RequestRecord:
 
     That is after ``seconds``, at once when too many wait already, and soon when the process ends.
     """
+    return _wait(record, record.request_id, services().requests.get, seconds)
+
+
+def wait_for_batch(batch: BatchRecord, seconds: float) -> BatchRecord:
+    """As `wait`, for a batch."""
+    return _wait(batch, batch.batch_id, services().batches.get, seconds)
+
+
+def _wait(record: T, identifier: str, look: Callable[[str], T | None], seconds: float) -> T:
     if record.is_final or seconds <= 0:
         return record
     with place_to_wait() as granted:
         if not granted:
             return record
         try:
-            return wait_for(services(), record, seconds, process_ends)
+            return wait_for(services(), identifier, lambda: look(identifier) or record, seconds, process_ends)
         except StoreUnavailable:
             return record  # it was accepted; the caller has to learn its id
 

@@ -11,12 +11,12 @@ from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from service.api.answers import json_response
 from service.api.context import exchange_id
+from service.api.parsing import too_large
 from service.domain.errors import (
     FetchError,
     MalformedJson,
     MethodNotAllowed,
     NotFound,
-    PayloadTooLarge,
     StoryhookError,
     Unauthorized,
 )
@@ -37,12 +37,12 @@ def status_of(code: str | None) -> int:
     return OUTCOME_STATUS.get(code or "", 500)
 
 
-def register(app: Flask, max_body: int) -> None:
+def register(app: Flask) -> None:
     """Install the handlers."""
     app.register_error_handler(StoryhookError, _answer)
 
     def http_error(error: HTTPException) -> Response:
-        response = _answer(_translate(error, max_body))
+        response = _answer(_translate(error))
         if isinstance(error, WerkzeugMethodNotAllowed) and error.valid_methods:
             response.headers["Allow"] = ", ".join(sorted(error.valid_methods))  # RFC 9110, 15.5.6
         return response
@@ -69,13 +69,13 @@ def _answer(error: StoryhookError) -> Response:
     return response
 
 
-def _translate(error: HTTPException, max_body: int) -> StoryhookError:
+def _translate(error: HTTPException) -> StoryhookError:
     """Turn what Flask and werkzeug raise on their own into our tree."""
     known: dict[int, StoryhookError] = {
         400: MalformedJson("The request could not be read."),
         404: NotFound("There is no such route. See /docs."),
         405: MethodNotAllowed(),
-        413: PayloadTooLarge(f"The body is over the limit of {max_body} bytes."),
+        413: too_large(),
     }
     translated = known.get(error.code or 500)
     if translated is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import orjson
-from flask import Request, current_app
+from flask import Request, request
 from webargs.flaskparser import FlaskParser
 from webargs.multidictproxy import MultiDictProxy
 
@@ -24,7 +24,7 @@ class Parser(FlaskParser):
         if req.mimetype != "application/json":
             raise UnsupportedMediaType
         try:
-            body = orjson.loads(_whole_body(req))
+            body = orjson.loads(whole_body(req))
         except orjson.JSONDecodeError as error:
             raise MalformedJson(f"The body is not valid JSON: {error}.") from None
         if not isinstance(body, dict):
@@ -39,16 +39,30 @@ class Parser(FlaskParser):
         raise ValidationFailed(details=details) from None
 
 
-def _whole_body(req: Request) -> bytes:
+def whole_body(req: Request) -> bytes:
     """Return the body. Raises PayloadTooLarge, and MalformedJson for one that is empty or ended early."""
     data = req.get_data()
-    if len(data) > current_app.config["MAX_BODY"]:
-        raise PayloadTooLarge(f"The body is over the limit of {current_app.config['MAX_BODY']} bytes.")
+    if req.max_content_length is not None and len(data) >= req.max_content_length:
+        raise too_large()
     if req.content_length is not None and len(data) != req.content_length:
         raise MalformedJson("The body ended before its Content-Length.")
     if not data:
         raise MalformedJson("The body is empty. Send a JSON object.")
     return data
+
+
+def cut_at(limit: int) -> int:
+    """Return where werkzeug is to cut a body of at most ``limit`` bytes.
+
+    One more than allowed: a chunked body is cut there without a word, and `whole_body` has to see it.
+    """
+    return limit + 1
+
+
+def too_large() -> PayloadTooLarge:
+    """Return the error of a body over the limit of this exchange."""
+    most = (request.max_content_length or 1) - 1
+    return PayloadTooLarge(f"The body is over the limit of {most} bytes.")
 
 
 parser = Parser()

@@ -45,6 +45,8 @@ class SummarySchema(WireSchema):
     request_id = fields.Str()
     status = fields.Str()
     username = fields.Str()
+    batch_id = fields.Str(metadata={"description": "of an item of a batch"})
+    external_id = fields.Str(metadata={"description": "your own id of the item, if you gave one"})
     outcome = fields.Str(allow_none=True)
     code = fields.Str(allow_none=True)
     item_count = fields.Int()

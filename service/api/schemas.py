@@ -29,6 +29,8 @@ class EnvelopeSchema(WireSchema):
     status = fields.Str(validate=validate.OneOf(["queued", "processing", "succeeded", "failed", "cancelled"]))
     outcome = fields.Str(metadata={"description": "found or empty, once succeeded", "example": "found"})
     username = fields.Str(metadata={"example": "instagram"})
+    batch_id = fields.Str(metadata={"description": "of an item of a batch"})
+    external_id = fields.Str(metadata={"description": "your own id of the item, if you gave one"})
     message = fields.Str(metadata={"description": "while it is under way"})
     data = fields.Dict(metadata={"description": "the raw reel: id, user, items[]; every id a string"})
     item_count = fields.Int()

@@ -47,13 +47,14 @@ class StoriesSchema(WireSchema):
     )
 
 
+IDEMPOTENCY_HEADER = {
+    "in": "header",
+    "name": "Idempotency-Key",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "the same key with the same body within 24 hours is the same request, charged once",
+}
 HEADERS = [
-    {
-        "in": "header",
-        "name": "Idempotency-Key",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-        "description": "the same key with the same body within 24 hours is the same request, charged once",
-    },
+    IDEMPOTENCY_HEADER,
     {
         "in": "header",
         "name": "Prefer",

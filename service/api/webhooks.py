@@ -39,6 +39,7 @@ class DeliverySchema(WireSchema):
 
     id = fields.Str()
     request_id = fields.Str(allow_none=True)
+    batch_id = fields.Str(allow_none=True, metadata={"description": "of the summary of a batch"})
     url = fields.Str()
     status = fields.Str(metadata={"description": ", ".join(STATES)})
     attempts = fields.Int()
@@ -62,7 +63,7 @@ class DeliveryListSchema(WireSchema):
 class DeliveryQuerySchema(PageQuerySchema):
     """Which deliveries to list."""
 
-    request_id = fields.Str()
+    request_id = fields.Str(metadata={"description": "of a request, or of a batch for its summary"})
     status = fields.Str(validate=validate.OneOf(STATES))
 
 
@@ -206,7 +207,8 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
     pending = delivery.status == PENDING
     return {
         "id": delivery.delivery_id,
-        "requestId": delivery.request_id or None,
+        "requestId": None if delivery.is_of_batch else delivery.request_id or None,
+        "batchId": delivery.request_id if delivery.is_of_batch else None,
         "url": delivery.url,
         "status": delivery.status,
         "attempts": delivery.attempts,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from service.domain.ids import BATCH
+
 PENDING = "pending"
 DELIVERED = "delivered"
 EXHAUSTED = "exhausted"  # every attempt failed; it can be replayed
@@ -103,8 +105,8 @@ class Attempt:
 class Delivery:
     """A webhook that is owed. Times are Unix milliseconds.
 
-    ``attempts`` counts all that were made, ``tries`` those since it was scheduled or replayed;
-    ``leased`` tells that an attempt is under way.
+    ``request_id`` is that of a batch when it tells of a whole one. ``attempts`` counts all that were made,
+    ``tries`` those since it was scheduled or replayed; ``leased`` tells that an attempt is under way.
     """
 
     delivery_id: str
@@ -120,6 +122,10 @@ class Delivery:
     next_at: int = 0
     leased: bool = False
     repeats: bool = True
+
+    @property
+    def is_of_batch(self) -> bool:
+        return self.request_id.startswith(BATCH)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from service.domain.errors import StoreUnavailable
@@ -21,6 +21,18 @@ def publish(services: Services, record: RequestRecord) -> None:
         publish_bulk(services, record.account_id, [record.request_id])
     else:
         services.queue.enqueue(SCRAPE, record.queue, record.request_id)
+
+
+def publish_all(services: Services, records: Iterable[RequestRecord]) -> None:
+    """Publish many requests; those for the bulk queue go there account by account."""
+    bulk: dict[str, list[str]] = {}
+    for record in records:
+        if record.queue == BULK:
+            bulk.setdefault(record.account_id, []).append(record.request_id)
+        else:
+            publish(services, record)
+    for account_id, request_ids in bulk.items():
+        publish_bulk(services, account_id, request_ids)
 
 
 def publish_bulk(services: Services, account_id: str, request_ids: Sequence[str]) -> int:

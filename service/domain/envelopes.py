@@ -32,6 +32,7 @@ def success(
         "status": SUCCEEDED,
         "outcome": outcome,
         "username": request.username,
+        **_belongs_to(request),
         "data": data,
         "itemCount": len(data["items"]),
         "cached": age is not None,
@@ -59,6 +60,7 @@ def failure(
         "error": message,
         "code": code,
         "username": request.username,
+        **_belongs_to(request),
         "creditsCharged": charged,
         "createdAt": timestamp(request.created_at),
         "finishedAt": timestamp(now_ms),
@@ -73,8 +75,15 @@ def running(request: RequestRecord) -> dict[str, Any]:
         "status": request.status,
         "message": PROCESSING_MESSAGE,
         "username": request.username,
+        **_belongs_to(request),
         "createdAt": timestamp(request.created_at),
     }
+
+
+def _belongs_to(request: RequestRecord) -> dict[str, str]:
+    """Return what ties a request to a batch; nothing for one of its own."""
+    ties = {"batchId": request.batch_id, "externalId": request.external_id}
+    return {name: value for name, value in ties.items() if value is not None}
 
 
 def summary(request: RequestRecord) -> dict[str, Any]:
@@ -83,6 +92,7 @@ def summary(request: RequestRecord) -> dict[str, Any]:
         "requestId": request.request_id,
         "status": request.status,
         "username": request.username,
+        **_belongs_to(request),
         "outcome": request.outcome,
         "code": request.code,
         "itemCount": request.item_count,

@@ -12,6 +12,7 @@ import secrets
 ACCOUNT = "acc"
 REQUEST = "req"
 DELIVERY = "msg"
+BATCH = "bat"
 EXCHANGE = "http"  # one HTTP exchange that created no request
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -41,9 +42,22 @@ def shard_in(identifier: str) -> int:
     return int(identifier.split("_", 1)[1][:2], 16)
 
 
-def delivery_of(request_id: str) -> str:
-    """Return the id of the one delivery a request owes; nothing needs to remember it."""
-    return DELIVERY + request_id.removeprefix(REQUEST)
+_ITEM_DIGITS = 4
+
+
+def new_batch_id(shard: int, now_ms: int) -> str:
+    """Return a new id of a batch; it leaves room for the ids of its items."""
+    return new_id(BATCH, shard, now_ms)[:-_ITEM_DIGITS] + "0" * _ITEM_DIGITS
+
+
+def item_of(batch_id: str, number: int) -> str:
+    """Return the id of the request that is item ``number`` (from 1) of a batch."""
+    return REQUEST + batch_id.removeprefix(BATCH)[:-_ITEM_DIGITS] + _base32(number, _ITEM_DIGITS)
+
+
+def delivery_of(identifier: str) -> str:
+    """Return the id of the one delivery a request or batch owes; nothing needs to remember it."""
+    return f"{DELIVERY}_{identifier.split('_', 1)[1]}"
 
 
 def request_of(delivery_id: str) -> str:

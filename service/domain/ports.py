@@ -21,6 +21,7 @@ from service.domain.backups import (
     RequestCopy,
     SessionCopy,
 )
+from service.domain.batches import BatchRecord, BatchSubmission
 from service.domain.credits import Balance, LedgerEntry
 from service.domain.deliveries import Attempt, Delivery, DeliveryClaim, Plan
 from service.domain.errors import SessionVerdict
@@ -51,6 +52,10 @@ class RequestStore(Protocol):
 
     def get(self, request_id: str) -> RequestRecord | None: ...
 
+    def get_many(self, request_ids: Sequence[str]) -> list[RequestRecord | None]: ...
+
+    def envelopes(self, request_ids: Sequence[str]) -> list[bytes | None]: ...
+
     def envelope(self, request_id: str) -> bytes | None:
         """Return the final envelope (JSON), or None before the end or after its lifetime."""
         ...
@@ -61,8 +66,11 @@ class RequestStore(Protocol):
         self, account_id: str, *, status: str | None, username: str | None, cursor: str | None, limit: int
     ) -> Page[RequestRecord]: ...
 
-    def claim(self, request_id: str) -> Claim | None:
-        """Take the request for work; None when it has ended or another worker holds it."""
+    def claim(self, request_id: str, batch_id: str | None = None) -> Claim | None:
+        """Take the request for work; None when it has ended or another worker holds it.
+
+        An item of a batch is counted there: ``batch_id`` is that of its record.
+        """
         ...
 
     def renew(self, claim: Claim) -> None:
@@ -81,6 +89,10 @@ class RequestStore(Protocol):
         """End a queued request; return the delivery it owes. Raises Conflict."""
         ...
 
+    def cancel_many(self, endings: Sequence[tuple[RequestRecord, Ending]]) -> list[Owed]:
+        """End those of these requests that are queued; return the deliveries they owe."""
+        ...
+
     def trim(self, account_id: str) -> int:
         """Drop ids past their lifetime from the account's list; return how many."""
         ...
@@ -91,6 +103,32 @@ class RequestStore(Protocol):
 
     def postpone(self, request_id: str) -> int:
         """Look again after twice the wait; return how often it was looked in vain, 0 after the end."""
+        ...
+
+    def leave(self, request_ids: Sequence[str]) -> None:
+        """Look at open requests much later: they stand in the bulk queue."""
+        ...
+
+
+class BatchStore(Protocol):
+    """Batches; their items are requests like others."""
+
+    def submit(self, submission: BatchSubmission) -> BatchRecord:
+        """Store a batch and hold the price of all its items in one step.
+
+        With ``clamp`` it has as many items as the balance pays for. Returns the batch as stored: with a known
+        idempotency key the original one, under its own id. Raises InsufficientCredits, IdempotencyKeyReuse.
+        """
+        ...
+
+    def get(self, batch_id: str) -> BatchRecord | None: ...
+    def page(self, account_id: str, *, cursor: str | None, limit: int) -> Page[BatchRecord]: ...
+    def cancel(self, batch_id: str) -> bool:
+        """Mark a batch cancelled unless it has ended; tell whether it is marked."""
+        ...
+
+    def trim(self, account_id: str) -> int:
+        """Drop ids past their lifetime from the account's list; return how many."""
         ...
 
 
@@ -121,6 +159,11 @@ class BulkStore(Protocol):
         """Take up to ``count`` requests whose turn it is."""
         ...
 
+    def absent(self, request_ids: Sequence[str]) -> list[str]:
+        """Return those that do not stand in the queue."""
+        ...
+
+    def remove(self, request_ids: Sequence[str]) -> None: ...
     def waiting(self) -> int: ...
 
 
@@ -411,6 +454,7 @@ class Services:
     requests: RequestStore
     reels: ReelStore
     bulk: BulkStore
+    batches: BatchStore
     credits: CreditStore
     books: BookStore
     backups: BackupStore

@@ -117,7 +117,8 @@ class Submission:
 class RequestRecord:
     """A request as stored. Times are Unix milliseconds; 0 or None means not yet.
 
-    ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one.
+    ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one. An item
+    of a batch knows which, the caller's own id of it, and the host to which the batch's summary goes.
     """
 
     request_id: str
@@ -138,6 +139,9 @@ class RequestRecord:
     finished_at: int = 0
     max_age: int = 0
     cached: bool = False
+    batch_id: str | None = None
+    batch_host: str | None = None
+    external_id: str | None = None
 
     @property
     def is_final(self) -> bool:

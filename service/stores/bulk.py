@@ -34,5 +34,15 @@ class Bulk:
     def take(self, count: int) -> list[str]:
         return [str(name) for name in self._take(keys=_KEYS, args=[count])]
 
+    def absent(self, request_ids: Sequence[str]) -> list[str]:
+        if not request_ids:
+            return []
+        turns = self._redis.zmscore(keys.BULK_QUEUE, request_ids)
+        return [request_id for request_id, turn in zip(request_ids, turns, strict=True) if turn is None]
+
+    def remove(self, request_ids: Sequence[str]) -> None:
+        if request_ids:
+            self._redis.zrem(keys.BULK_QUEUE, *request_ids)
+
     def waiting(self) -> int:
         return int(self._redis.zcard(keys.BULK_QUEUE))

@@ -10,11 +10,13 @@ from dataclasses import asdict
 from redis.client import NEVER_DECODE
 
 from service.domain import ids
+from service.domain.batches import summary
 from service.domain.deliveries import PENDING, Attempt, Delivery, DeliveryClaim, Plan
 from service.domain.errors import LeaseLost
 from service.domain.policy import Policy
 from service.domain.requests import Page
 from service.stores import keys, scripts
+from service.stores.batches import batch_record
 from service.stores.connection import Client, store_adapter
 
 SCAN_CHUNK = 200
@@ -47,13 +49,15 @@ class Deliveries:
         if not answer:
             return None
         fence, fields = answer
-        return DeliveryClaim(
-            _delivery(delivery_id, scripts.pairs(fields)), int(fence), self._body(delivery_id)
-        )
+        delivery = _delivery(delivery_id, scripts.pairs(fields))
+        return DeliveryClaim(delivery, int(fence), self._body(delivery))
 
-    def _body(self, delivery_id: str) -> bytes | None:
+    def _body(self, delivery: Delivery) -> bytes | None:
+        if delivery.is_of_batch:
+            batch = batch_record(delivery.request_id, self._redis.hgetall(_body_key(delivery)))
+            return None if batch is None else summary(batch)
         options = {NEVER_DECODE: True}
-        packed = self._redis.execute_command("GET", _body_key(delivery_id), **options)
+        packed = self._redis.execute_command("GET", _body_key(delivery), **options)
         return None if packed is None else gzip.decompress(packed)
 
     def defer(self, claim: DeliveryClaim, seconds: float) -> None:
@@ -175,7 +179,7 @@ class Deliveries:
                     keys.delivery_log(delivery.delivery_id),
                     keys.due_hosts(shard),
                     keys.due(shard, delivery.host),
-                    _body_key(delivery.delivery_id),
+                    _body_key(delivery),
                 ],
                 args=[delivery.delivery_id, delivery.host, self._policy.result_ttl, self._grace_ms],
             )
@@ -191,7 +195,8 @@ class Deliveries:
                 keys.delivery(delivery_id),
                 mapping={**fields, **times, "attempts": 0, "tries": 0, "single": 1},
             )
-            pipe.set(_body_key(delivery_id), gzip.compress(body, 1, mtime=0), ex=self._policy.result_ttl)
+            packed = gzip.compress(body, 1, mtime=0)
+            pipe.set(keys.result(ids.request_of(delivery_id)), packed, ex=self._policy.result_ttl)
             pipe.zadd(keys.due(shard, host), {delivery_id: now + self._grace_ms})
             pipe.zadd(keys.due_hosts(shard), {host: now + self._grace_ms}, lt=True)
             pipe.zadd(keys.account_deliveries(account_id), {delivery_id: 0})
@@ -203,9 +208,14 @@ class Deliveries:
         return int(self._redis.zremrangebylex(keys.account_deliveries(account_id), "-", f"({floor}"))
 
 
-def _body_key(delivery_id: str) -> str:
-    """The body of a request's delivery is the request's result; a single one has its own."""
-    return keys.result(ids.request_of(delivery_id))
+def _body_key(delivery: Delivery) -> str:
+    """Return the key of what a delivery's body is made of.
+
+    A request's result, as it is; a single delivery has its own. That of a batch is made of the counts.
+    """
+    if delivery.is_of_batch:
+        return keys.batch(delivery.request_id)
+    return keys.result(ids.request_of(delivery.delivery_id))
 
 
 def _delivery(delivery_id: str, fields: dict[str, str]) -> Delivery:

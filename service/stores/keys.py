@@ -10,11 +10,13 @@ key                              type    lifetime                     holds
 ``{s07}:acct:<id>:credits``      hash    for good                     ``balance``, ``held``
 ``{s07}:acct:<id>:ledger``       stream  for good                     ledger entries, oldest first
 ``{s07}:acct:<id>:requests``     zset    entries: RESULT_TTL          request ids, all scored 0, so by age
+``{s07}:acct:<id>:batches``      zset    entries: RESULT_TTL          batch ids, all scored 0, so by age
 ``{s07}:acct:<id>:deliveries``   zset    entries: RESULT_TTL          delivery ids, all scored 0, so by age
 ``{s07}:acct:<id>:keys``         set     for good                     ids of API keys
 ``{s07}:acct:<id>:idem:<hash>``  hash    24 h                         what an idempotency key stands for
 ``{s07}:acct:<id>:rate:<secs>``  string  the window                   calls counted in this window
 ``{s07}:req:<id>``               hash    RESULT_TTL after the end     a request
+``{s07}:batch:<id>``             hash    RESULT_TTL after the end     a batch, its counts
 ``{s07}:res:<id>``               string  RESULT_TTL                   its final envelope, gzip of JSON
 ``{s07}:msg:<id>``               hash    RESULT_TTL after the end     a delivery
 ``{s07}:msg:<id>:log``           list    RESULT_TTL                   its attempts, JSON, oldest first
@@ -82,6 +84,10 @@ def account_requests(account_id: str) -> str:
     return f"{account(account_id)}:requests"
 
 
+def account_batches(account_id: str) -> str:
+    return f"{account(account_id)}:batches"
+
+
 def account_deliveries(account_id: str) -> str:
     return f"{account(account_id)}:deliveries"
 
@@ -101,6 +107,10 @@ def rate(account_id: str, seconds: int) -> str:
 
 def request(request_id: str) -> str:
     return _in_shard(request_id, f"req:{request_id}")
+
+
+def batch(batch_id: str) -> str:
+    return _in_shard(batch_id, f"batch:{batch_id}")
 
 
 def result(request_id: str) -> str:

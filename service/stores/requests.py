@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ SCAN_CHUNK = 200
 SCAN_MOST = 2_000
 IDEMPOTENCY_LIFETIME = 86_400  # seconds
 SWEEP_WAIT_MAX_MS = 3_600_000
+LEFT_FOR = 10  # sweep intervals until what stands in the bulk queue is looked at again
 
 
 class RequestWaiter:
@@ -117,10 +118,23 @@ class Requests:
     def get(self, request_id: str) -> RequestRecord | None:
         return request_record(request_id, self._redis.hgetall(keys.request(request_id)))
 
+    def get_many(self, request_ids: Sequence[str]) -> list[RequestRecord | None]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for request_id in request_ids:
+                pipe.hgetall(keys.request(request_id))
+            rows = pipe.execute()
+        return [request_record(name, row) for name, row in zip(request_ids, rows, strict=True)]
+
     def envelope(self, request_id: str) -> bytes | None:
+        [found] = self.envelopes([request_id])
+        return found
+
+    def envelopes(self, request_ids: Sequence[str]) -> list[bytes | None]:
         options = {NEVER_DECODE: True}
-        packed = self._redis.execute_command("GET", keys.result(request_id), **options)
-        return None if packed is None else gzip.decompress(packed)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for request_id in request_ids:
+                pipe.execute_command("GET", keys.result(request_id), **options)
+            return [None if packed is None else gzip.decompress(packed) for packed in pipe.execute()]
 
     @contextmanager
     def waiter(self, request_id: str) -> Iterator[RequestWaiter]:
@@ -154,17 +168,11 @@ class Requests:
     ) -> list[tuple[RequestRecord | None, str]]:
         top = f"({cursor}" if cursor else "+"
         names = self._redis.zrevrangebylex(keys.account_requests(account_id), top, "-", start=0, num=count)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hgetall(keys.request(name))
-            return [
-                (request_record(name, fields), name)
-                for name, fields in zip(names, pipe.execute(), strict=True)
-            ]
+        return list(zip(self.get_many(names), names, strict=True))
 
-    def claim(self, request_id: str) -> Claim | None:
+    def claim(self, request_id: str, batch_id: str | None = None) -> Claim | None:
         answer = self._claim(
-            keys=[keys.request(request_id), keys.open_requests(ids.shard_in(request_id))],
+            keys=[*_open_keys(request_id), keys.batch(batch_id or request_id)],
             args=[request_id, self._policy.lease * 1000],
         )
         if not answer:
@@ -177,7 +185,7 @@ class Requests:
     def renew(self, claim: Claim) -> None:
         request_id = claim.request.request_id
         renewed = self._renew(
-            keys=[keys.request(request_id), keys.open_requests(ids.shard_in(request_id))],
+            keys=_open_keys(request_id),
             args=[request_id, claim.fence, self._policy.lease * 1000],
         )
         if not renewed:
@@ -186,7 +194,7 @@ class Requests:
     def release(self, claim: Claim) -> None:
         request_id = claim.request.request_id
         released = self._release(
-            keys=[keys.request(request_id), keys.open_requests(ids.shard_in(request_id))],
+            keys=[*_open_keys(request_id), keys.batch(claim.request.batch_id or request_id)],
             args=[request_id, claim.fence, self._policy.pickup_grace * 1000],
         )
         if not released:
@@ -204,43 +212,66 @@ class Requests:
             raise Conflict("Only a queued request can be cancelled; this one is under way or has ended.")
         return _owed(request, answer[1])
 
+    def cancel_many(self, endings: Sequence[tuple[RequestRecord, Ending]]) -> list[Owed]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for request, ending in endings:
+                self._finish(*self._of_the_end(request, "", ending), client=pipe)
+            answers = pipe.execute()
+        owed = [
+            _owed(request, answer[1])
+            for (request, _), answer in zip(endings, answers, strict=True)
+            if answer[0] == "ok"
+        ]
+        return [each for each in owed if each is not None]
+
     def _end(self, request: RequestRecord, fence: str, ending: Ending) -> list[Any]:
+        answer: list[Any] = self._finish(*self._of_the_end(request, fence, ending))
+        return answer
+
+    def _of_the_end(self, request: RequestRecord, fence: str, ending: Ending) -> tuple[list[Any], list[Any]]:
+        """Return keys and arguments of the script that ends a request."""
         shard = ids.shard_in(request.request_id)
         delivery_id = ids.delivery_of(request.request_id)
         host = str(target_of(request.webhook_url)) if request.webhook_url else ""
-        answer: list[Any] = self._finish(
-            keys=[
-                keys.request(request.request_id),
-                keys.result(request.request_id),
-                keys.credits(request.account_id),
-                keys.ledger(request.account_id),
-                keys.open_requests(shard),
-                keys.stats(shard),
-                keys.delivery(delivery_id),
-                keys.due_hosts(shard),
-                keys.due(shard, host),
-                keys.account_deliveries(request.account_id),
-            ],
-            args=[
-                request.request_id,
-                fence,
-                ending.status,
-                ending.outcome,
-                ending.code,
-                ending.charge,
-                ending.item_count,
-                ending.retry_after,
-                gzip.compress(ending.envelope, COMPRESSION_LEVEL, mtime=0),
-                self._policy.result_ttl,
-                keys.done(request.request_id),
-                delivery_id,
-                host,
-                self._policy.pickup_grace * 1000,
-                ids.delivery_of(self._index_floor(request.request_id, shard, lifetimes=2)),
-                int(ending.cached),
-            ],
-        )
-        return answer
+        batch_id = request.batch_id or request.request_id  # unused keys are named all the same
+        summary_id = ids.delivery_of(batch_id)
+        names = [
+            keys.request(request.request_id),
+            keys.result(request.request_id),
+            keys.credits(request.account_id),
+            keys.ledger(request.account_id),
+            keys.open_requests(shard),
+            keys.stats(shard),
+            keys.delivery(delivery_id),
+            keys.due_hosts(shard),
+            keys.due(shard, host),
+            keys.account_deliveries(request.account_id),
+            keys.batch(batch_id),
+            keys.delivery(summary_id),
+            keys.due(shard, request.batch_host or ""),
+        ]
+        values: list[Any] = [
+            request.request_id,
+            fence,
+            ending.status,
+            ending.outcome,
+            ending.code,
+            ending.charge,
+            ending.item_count,
+            ending.retry_after,
+            gzip.compress(ending.envelope, COMPRESSION_LEVEL, mtime=0),
+            self._policy.result_ttl,
+            keys.done(request.request_id),
+            delivery_id,
+            host,
+            self._policy.pickup_grace * 1000,
+            ids.delivery_of(self._index_floor(request.request_id, shard, lifetimes=2)),
+            int(ending.cached),
+            summary_id,
+            request.batch_id or "",
+            keys.done(batch_id),
+        ]
+        return names, values
 
     def trim(self, account_id: str) -> int:
         oldest = int(time.time() - self._policy.result_ttl) * 1000
@@ -256,15 +287,27 @@ class Requests:
     def _stranded_in(self, shard: int, limit: int) -> list[RequestRecord]:
         wait = self._policy.sweep_interval * 1000
         names = self._take_due(keys=[keys.open_requests(shard)], args=[limit, wait])
-        records = [(name, self.get(name)) for name in names]
-        return [record for _, record in records if record is not None and not record.is_final]
+        return [record for record in self.get_many(names) if record is not None and not record.is_final]
 
     def postpone(self, request_id: str) -> int:
         looks = self._postpone(
-            keys=[keys.request(request_id), keys.open_requests(ids.shard_in(request_id))],
+            keys=_open_keys(request_id),
             args=[request_id, self._policy.sweep_interval * 1000, SWEEP_WAIT_MAX_MS],
         )
         return int(looks)
+
+    def leave(self, request_ids: Sequence[str]) -> None:
+        if not request_ids:
+            return
+        look = int((time.time() + LEFT_FOR * self._policy.sweep_interval) * 1000)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for request_id in request_ids:
+                pipe.zadd(keys.open_requests(ids.shard_in(request_id)), {request_id: look}, xx=True)
+            pipe.execute()
+
+
+def _open_keys(request_id: str) -> list[str]:
+    return [keys.request(request_id), keys.open_requests(ids.shard_in(request_id))]
 
 
 def _owed(request: RequestRecord, delivery_id: str) -> Owed | None:
@@ -296,4 +339,7 @@ def request_record(request_id: str, fields: dict[str, str]) -> RequestRecord | N
         finished_at=int(fields.get("finished_at", 0)),
         max_age=int(fields.get("max_age", 0)),
         cached=fields.get("cached") == "1",
+        batch_id=fields.get("batch"),
+        batch_host=fields.get("batch_host"),
+        external_id=fields.get("external_id"),
     )

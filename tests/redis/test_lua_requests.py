@@ -24,6 +24,7 @@ REQUEST, RESULT, CREDITS, LEDGER, OPEN, INDEX, STATS = (
 )
 DELIVERY, DUE_HOSTS, DUE, OWED = ("msg", "due-hosts", "due", "owed")
 IDEMPOTENCY = "idem"
+BATCH, SUMMARY, SUMMARY_DUE = ("batch", "summary", "summary-due")
 CHANNEL, HOST = "done", "example.com:443"
 HOUR = 3_600_000
 
@@ -91,8 +92,9 @@ def finish(
     cached: int = 0,
 ) -> list[object]:
     keys = [REQUEST, RESULT, CREDITS, LEDGER, OPEN, STATS, DELIVERY, DUE_HOSTS, DUE, OWED]
+    keys += [BATCH, SUMMARY, SUMMARY_DUE]
     verdict = (ID, fence, status, outcome, code, charge, 3, 60, gzip.compress(b"{}"), ttl, CHANNEL)
-    return lua("finish", keys, *verdict, "msg_1", HOST, 5000, floor, cached)
+    return lua("finish", keys, *verdict, "msg_1", HOST, 5000, floor, cached, "msg_0", "", "")
 
 
 def cancel(lua: Lua) -> list[object]:

@@ -1,6 +1,6 @@
 -- Takes a request for work under a lease. A worker that comes second sees the lease, or the end.
 --
--- KEYS  1 request hash   2 open zset
+-- KEYS  1 request hash   2 open zset   3 batch hash, of a request that is an item of one
 -- ARGV  1 request id   2 lease (ms)
 -- Returns  {} when there is nothing to do, else
 --          {fence, lease_until ms, {field, value, ...} of the request}
@@ -17,6 +17,10 @@ if status == 'processing' and lease_until > now then
   return {}
 end
 
+if status == 'queued' and redis.call('HEXISTS', KEYS[1], 'batch') == 1 then
+  redis.call('HINCRBY', KEYS[3], 'processing', 1)
+  redis.call('HSETNX', KEYS[3], 'started_at', now)
+end
 lease_until = now + tonumber(ARGV[2])
 redis.call('HSET', KEYS[1], 'status', 'processing', 'lease_until', lease_until, 'looks', 0)
 redis.call('HINCRBY', KEYS[1], 'attempts', 1)

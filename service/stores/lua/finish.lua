@@ -4,14 +4,17 @@
 --
 -- KEYS  1 request hash   2 result string   3 credits hash   4 ledger stream   5 open zset
 --       6 stats hash     7 delivery hash   8 due hosts zset   9 due zset of the receiver's host
---       10 the account's deliveries zset
+--       10 the account's deliveries zset   11 batch hash, of a request that is an item of one
+--       12 delivery hash of the batch's summary   13 due zset of its receiver's host
 -- ARGV  1 request id   2 fence or ""   3 final status   4 outcome   5 code   6 charge (credits)
 --       7 item count   8 Retry-After (s)   9 envelope (gzip)   10 lifetime of the result (s)
 --       11 channel of the waiters   12 delivery id   13 receiver's host
 --       14 milliseconds until the pump looks   15 id below which the list of deliveries is trimmed
---       16 1 when the result was shared
+--       16 1 when the result was shared   17 id of the summary's delivery   18 batch id or ""
+--       19 channel of who waits for the batch
 -- Returns  {"ok", delivery id or ""}  or  {"lost"} when the caller has no right to end it
-local request = redis.call('HMGET', KEYS[1], 'status', 'fence', 'hold', 'created_at', 'webhook_url', 'account')
+local request = redis.call('HMGET', KEYS[1], 'status', 'fence', 'hold', 'created_at', 'webhook_url', 'account',
+  'batch_host')
 local status, fence = request[1], request[2] or ''
 local owed = ''
 if request[5] then
@@ -88,4 +91,28 @@ for _, bound in ipairs({0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}) do
   end
 end
 redis.call('PUBLISH', ARGV[11], ARGV[3])
+
+if ARGV[18] ~= '' then
+  redis.call('HINCRBY', KEYS[11], 'status:' .. ARGV[3], 1)
+  redis.call('HINCRBY', KEYS[11], 'outcome:' .. label, 1)
+  redis.call('HINCRBY', KEYS[11], 'charged', charge)
+  redis.call('HINCRBY', KEYS[11], 'items', ARGV[7])
+  redis.call('HINCRBY', KEYS[11], 'cached', ARGV[16])
+  if status == 'processing' then
+    redis.call('HINCRBY', KEYS[11], 'processing', -1)
+  end
+  if redis.call('HINCRBY', KEYS[11], 'left', -1) == 0 then
+    redis.call('HSET', KEYS[11], 'finished_at', now)
+    redis.call('EXPIRE', KEYS[11], ARGV[10])
+    if request[7] then
+      redis.call('HSET', KEYS[12], 'account', request[6], 'request', ARGV[18], 'host', request[7],
+        'url', redis.call('HGET', KEYS[11], 'webhook_url'), 'status', 'pending', 'attempts', 0, 'tries', 0,
+        'created_at', now, 'started_at', now, 'next_at', now)
+      redis.call('ZADD', KEYS[8], 'LT', now, request[7])
+      redis.call('ZADD', KEYS[13], now, ARGV[17])
+      redis.call('ZADD', KEYS[10], 0, ARGV[17])
+    end
+    redis.call('PUBLISH', ARGV[19], 'completed')
+  end
+end
 return {'ok', owed}

@@ -1,0 +1,175 @@
+"""Accept many requests at once, look how far they are, read their results, end what has not begun."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from service.actions.cancel import cancelled
+from service.domain import ids
+from service.domain.batches import BatchRecord, BatchSubmission
+from service.domain.credits import STORIES
+from service.domain.dispatch import publish_bulk
+from service.domain.envelopes import running
+from service.domain.errors import NotFound, ValidationFailed
+from service.domain.namelists import NameList
+from service.domain.ports import Services
+from service.domain.requests import DELIVER, DELIVERIES, QUEUED, Page, RequestRecord
+from service.domain.webhooks import check_url
+
+DETAILS_MOST = 100
+CANCELLED_AT_ONCE = 200
+RESULTS_AT_ONCE = 20  # results may be a megabyte each
+GONE = "The result of this request has passed its lifetime."
+
+_CURSOR = re.compile(r"\d{1,6}")
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What a caller says about a batch beside the names."""
+
+    webhook_url: str | None
+    webhook_mode: str
+    max_age: int
+    clamp: bool = False
+    strict: bool = False
+    idempotency_key: str | None = None
+
+
+def submit_batch(
+    services: Services, account_id: str, names: NameList, options: BatchOptions
+) -> tuple[BatchRecord, list[str], bool]:
+    """Store a request for the stories of each name, in one step, and publish them.
+
+    Returns the batch, the names the balance did not pay for, and whether it is an earlier batch of the same
+    idempotency key. Raises ValidationFailed, WebhookForbidden, InsufficientCredits, IdempotencyKeyReuse;
+    then nothing was stored or held.
+    """
+    if options.strict and names.invalid:
+        raise ValidationFailed(details=_lines(names))
+    if options.webhook_url is not None:
+        check_url(options.webhook_url, services.policy.webhook_addresses)
+    submission = BatchSubmission(
+        batch_id=ids.new_batch_id(ids.shard_in(account_id), services.clock()),
+        account_id=account_id,
+        operation=STORIES,
+        entries=names.entries,
+        hold=services.policy.prices.hold_for(STORIES),
+        webhook_url=options.webhook_url,
+        webhook_mode=options.webhook_mode,
+        max_age=options.max_age,
+        clamp=options.clamp,
+        idempotency_key=options.idempotency_key,
+    )
+    batch = services.batches.submit(submission)
+    unpaid = [entry.username for entry in names.entries[batch.total :]]
+    if batch.batch_id != submission.batch_id:
+        return batch, unpaid, True
+    publish_bulk(services, account_id, item_ids(batch))
+    return batch, unpaid, False
+
+
+def _lines(names: NameList) -> dict[str, list[str]]:
+    """Return what is wrong, by line; where very much is, the first of it."""
+    details = {f"line {each.line}": [each.error] for each in names.invalid[:DETAILS_MOST]}
+    more = len(names.invalid) - DETAILS_MOST
+    return {**details, "usernames": [f"{more} more lines are invalid."]} if more > 0 else details
+
+
+def item_ids(batch: BatchRecord, start: int = 0, count: int | None = None) -> list[str]:
+    """Return the ids of a batch's requests in the order in which their names came."""
+    end = batch.total if count is None else min(start + count, batch.total)
+    return [ids.item_of(batch.batch_id, number) for number in range(start + 1, end + 1)]
+
+
+def find_batch(services: Services, account_id: str, batch_id: str) -> BatchRecord:
+    """Return a batch of the account. Raises NotFound, also for another account's."""
+    batch = None
+    if ids.shard_of(batch_id, ids.BATCH) == ids.shard_in(account_id):
+        batch = services.batches.get(batch_id)
+    if batch is None or batch.account_id != account_id:
+        raise NotFound("There is no batch of this id.")
+    return batch
+
+
+def list_batches(services: Services, account_id: str, *, cursor: str | None, limit: int) -> Page[BatchRecord]:
+    """Return the account's batches, newest first. Raises ValidationFailed on a foreign cursor."""
+    if cursor is not None and ids.shard_of(cursor, ids.BATCH) != ids.shard_in(account_id):
+        raise _bad_cursor()
+    return services.batches.page(account_id, cursor=cursor, limit=limit)
+
+
+def results(services: Services, batch: BatchRecord, cursor: str | None, limit: int) -> Page[bytes]:
+    """Return envelopes (JSON) of a batch's items in the order of their names, ended or not.
+
+    Raises ValidationFailed on a cursor that is none.
+    """
+    start = read_cursor(cursor)
+    page = list(_envelopes(services, batch, start, limit))
+    following = start + len(page)
+    return Page(page, str(following) if page and following < batch.total else None)
+
+
+def all_results(services: Services, batch: BatchRecord, start: int) -> Iterator[bytes]:
+    """Yield envelopes (JSON) from item ``start`` (from 0) on; few are held in memory at a time."""
+    while start < batch.total:
+        for envelope in _envelopes(services, batch, start, RESULTS_AT_ONCE):
+            yield envelope
+            start += 1
+
+
+def read_cursor(cursor: str | None) -> int:
+    """Return the number of the item a cursor stands for, from 0. Raises ValidationFailed."""
+    if cursor is None:
+        return 0
+    if not _CURSOR.fullmatch(cursor):
+        raise _bad_cursor()
+    return int(cursor)
+
+
+def _envelopes(services: Services, batch: BatchRecord, start: int, count: int) -> Iterator[bytes]:
+    names = item_ids(batch, start, count)
+    records = services.requests.get_many(names)
+    ended = [record.request_id for record in records if record is not None and record.is_final]
+    bodies = dict(zip(ended, services.requests.envelopes(ended), strict=True))
+    for name, record in zip(names, records, strict=True):
+        body = bodies.get(name)
+        yield body if body is not None else _without_result(batch, name, record)
+
+
+def _without_result(batch: BatchRecord, request_id: str, record: RequestRecord | None) -> bytes:
+    if record is not None and not record.is_final:
+        return _json(running(record))
+    gone = {"success": False, "requestId": request_id, "batchId": batch.batch_id}
+    return _json({**gone, "error": GONE, "code": NotFound.code})
+
+
+def cancel_batch(services: Services, account_id: str, batch_id: str) -> BatchRecord:
+    """End what has not begun of a batch and release its holds; what is under way goes on to its end.
+
+    Cancelling twice is cancelling once. Raises NotFound.
+    """
+    batch = find_batch(services, account_id, batch_id)
+    if services.batches.cancel(batch_id):
+        for start in range(0, batch.total, CANCELLED_AT_ONCE):
+            _cancel_items(services, item_ids(batch, start, CANCELLED_AT_ONCE))
+    return find_batch(services, account_id, batch_id)
+
+
+def _cancel_items(services: Services, names: list[str]) -> None:
+    records = [each for each in services.requests.get_many(names) if each and each.status == QUEUED]
+    owed = services.requests.cancel_many([(record, cancelled(services, record)) for record in records])
+    services.bulk.remove([record.request_id for record in records])
+    for each in owed:
+        services.queue.enqueue(DELIVER, DELIVERIES, each.delivery_id, each.host)
+
+
+def _bad_cursor() -> ValidationFailed:
+    return ValidationFailed(details={"cursor": ["Pass the nextCursor of an earlier page."]})
+
+
+def _json(envelope: dict[str, object]) -> bytes:
+    return json.dumps(envelope, separators=(",", ":")).encode()

@@ -1,0 +1,332 @@
+"""Batches: many usernames in one call, how far they are, their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from flask import Response, current_app, request, stream_with_context
+from flask.views import MethodView
+from marshmallow import fields, validate
+
+from service.actions.batch import (
+    BatchOptions,
+    all_results,
+    cancel_batch,
+    find_batch,
+    list_batches,
+    read_cursor,
+    results,
+    submit_batch,
+)
+from service.api.answers import JSON, POLL_AFTER, json_response
+from service.api.blueprint import ApiBlueprint
+from service.api.context import account, require_account, services, wait_for_batch
+from service.api.idempotency import idempotency_key
+from service.api.limits import count_call
+from service.api.parsing import cut_at, parser, whole_body
+from service.api.schemas import EnvelopeSchema, PageQuerySchema, WireSchema
+from service.api.stories import IDEMPOTENCY_HEADER
+from service.domain import namelists
+from service.domain.batches import (
+    BATCH_STATES,
+    BOTH,
+    CLAMP,
+    EACH,
+    ON_INSUFFICIENT_CREDITS,
+    REJECT,
+    SUMMARY,
+    WEBHOOK_MODES,
+    BatchRecord,
+    results_path,
+    view,
+)
+from service.domain.envelopes import timestamp
+from service.domain.errors import UnsupportedMediaType
+from service.domain.namelists import Entry, NameList
+from service.domain.policy import POLL_WAIT_MAX
+from service.domain.sharing import MAX_AGE_DEFAULT, MAX_AGE_MOST
+
+NDJSON = "application/x-ndjson"
+MOST = f"{namelists.NAMES_MOST:,}"
+
+submit_blueprint = ApiBlueprint(
+    "batch", __name__, url_prefix="/api/instagram", description="Instagram stories"
+)
+blueprint = ApiBlueprint("batches", __name__, url_prefix="/api/batches", description="Your batches")
+for _each in (submit_blueprint, blueprint):
+    _each.before_request(require_account)
+
+
+class OptionsSchema(WireSchema):
+    """What may be said about a batch beside the names: in the query when the body is no JSON."""
+
+    webhook_url = fields.Str(allow_none=True, metadata={"format": "uri"})
+    webhook_mode = fields.Str(
+        load_default=EACH,
+        validate=validate.OneOf(WEBHOOK_MODES),
+        metadata={"description": f"{EACH}: every result; {SUMMARY}: counts at the end; {BOTH}"},
+    )
+    max_age = fields.Int(load_default=MAX_AGE_DEFAULT, validate=validate.Range(0, MAX_AGE_MOST))
+    on_insufficient_credits = fields.Str(
+        load_default=REJECT,
+        validate=validate.OneOf(ON_INSUFFICIENT_CREDITS),
+        metadata={"description": f"{CLAMP} accepts as many as the balance pays for"},
+    )
+    strict = fields.Bool(load_default=False, metadata={"description": "refuse all when one name is invalid"})
+    idempotency_key = fields.Str(
+        allow_none=True, metadata={"description": "for tools that cannot set the header Idempotency-Key"}
+    )
+
+
+class BatchSchema(OptionsSchema):
+    """Whose stories, and where to send them."""
+
+    usernames = fields.List(
+        fields.Raw(),
+        required=True,
+        metadata={"description": f"1 to {MOST} names, @names or profile URLs", "example": ["instagram"]},
+    )
+    max_age = fields.Int(strict=True, load_default=MAX_AGE_DEFAULT, validate=validate.Range(0, MAX_AGE_MOST))
+
+
+class LineSchema(WireSchema):
+    """A line of the list."""
+
+    line = fields.Int()
+    username = fields.Str()
+    external_id = fields.Str()
+
+
+class InvalidSchema(WireSchema):
+    """A line that is no name."""
+
+    line = fields.Int()
+    value = fields.Str()
+    error = fields.Str()
+
+
+class AcceptedSchema(WireSchema):
+    """A batch as accepted."""
+
+    success = fields.Bool()
+    batch_id = fields.Str()
+    status = fields.Str(validate=validate.OneOf(BATCH_STATES))
+    accepted = fields.Int()
+    credits_held = fields.Int()
+    duplicates = fields.List(fields.Nested(LineSchema), metadata={"description": "names that came before"})
+    invalid = fields.List(fields.Nested(InvalidSchema))
+    unpaid = fields.List(fields.Str(), metadata={"description": "with clamp: what the balance did not pay"})
+    created_at = fields.DateTime()
+    results = fields.Str(metadata={"description": "where the results are"})
+
+
+class ViewSchema(WireSchema):
+    """A batch: how far it is, what came of it. Its webhook carries the same."""
+
+    success = fields.Bool()
+    batch_id = fields.Str()
+    status = fields.Str(validate=validate.OneOf(BATCH_STATES))
+    total = fields.Int()
+    states = fields.Dict(keys=fields.Str(), values=fields.Int())
+    outcomes = fields.Dict(keys=fields.Str(), values=fields.Int())
+    cached = fields.Int(metadata={"description": "how many were fetched for an earlier request"})
+    progress = fields.Float(metadata={"description": "0 to 1"})
+    item_count = fields.Int(metadata={"description": "stories found"})
+    credits_held = fields.Int()
+    credits_charged = fields.Int()
+    webhook_url = fields.Str(allow_none=True)
+    webhook_mode = fields.Str()
+    max_age = fields.Int()
+    created_at = fields.DateTime()
+    started_at = fields.DateTime(allow_none=True)
+    finished_at = fields.DateTime(allow_none=True)
+    eta = fields.DateTime(allow_none=True, metadata={"description": "when it ends at its speed so far"})
+    results = fields.Str()
+
+
+class BatchListSchema(WireSchema):
+    """A page of batches."""
+
+    batches = fields.List(fields.Nested(ViewSchema))
+    next_cursor = fields.Str(allow_none=True)
+
+
+class WaitSchema(WireSchema):
+    """How to look at a batch."""
+
+    wait = fields.Float(
+        load_default=0.0, validate=validate.Range(0, POLL_WAIT_MAX), metadata={"description": "long-poll"}
+    )
+
+
+class ResultsQuerySchema(PageQuerySchema):
+    """Which results, and how."""
+
+    data = fields.Bool(load_default=True, metadata={"description": "false leaves `data` out"})
+    format = fields.Str(
+        validate=validate.OneOf(["json", "ndjson"]),
+        metadata={"description": "ndjson streams all from the cursor on, a line each; or by Accept"},
+    )
+
+
+class ResultsSchema(WireSchema):
+    """A page of envelopes, in the order of the names."""
+
+    results = fields.List(fields.Nested(EnvelopeSchema))
+    next_cursor = fields.Str(allow_none=True)
+
+
+_READERS: dict[str, Callable[[bytes], NameList]] = {
+    "text/plain": namelists.from_text,
+    "text/csv": namelists.from_csv,
+    NDJSON: namelists.from_ndjson,
+}
+_BODY = {
+    "required": True,
+    "content": {
+        JSON: {"schema": BatchSchema},
+        "text/plain": {"schema": {"type": "string"}, "example": "instagram\nnasa\n"},
+        "text/csv": {"schema": {"type": "string"}, "example": "username,externalId\ninstagram,1\n"},
+        NDJSON: {"schema": {"type": "string"}, "example": '{"username": "nasa", "externalId": "1"}\n'},
+    },
+}
+
+
+@submit_blueprint.route("/stories/batch")
+class SubmitBatch(MethodView):
+    @submit_blueprint.doc(parameters=[IDEMPOTENCY_HEADER], requestBody=_BODY)
+    @submit_blueprint.response(202, AcceptedSchema, description="Accepted; poll Location")
+    def post(self) -> Response:
+        """Fetch the stories of many accounts
+
+        The body is JSON, or a list as `text/plain` (a name a line), `text/csv` (a column `username`, and
+        `externalId` if you like) or `application/x-ndjson` (one object a line); the options then stand in the
+        query. A name that comes twice is one item; what is no name is listed, and the rest goes on unless
+        `strict`. All credits are held in one step.
+        """
+        count_call()
+        request.max_content_length = cut_at(current_app.config["MAX_BATCH_BODY"])
+        names, given = _parsed()
+        options = BatchOptions(
+            webhook_url=given.get("webhook_url"),
+            webhook_mode=given["webhook_mode"],
+            max_age=given["max_age"],
+            clamp=given["on_insufficient_credits"] == CLAMP,
+            strict=given["strict"],
+            idempotency_key=idempotency_key(given.get("idempotency_key")),
+        )
+        batch, unpaid, replayed = submit_batch(services(), account().account_id, names, options)
+        response = json_response(_accepted(batch, names, unpaid), 202)
+        response.headers["Location"] = f"/api/batches/{batch.batch_id}"
+        response.headers["Retry-After"] = str(POLL_AFTER)
+        if replayed:
+            response.headers["Idempotency-Replayed"] = "true"
+        return response
+
+
+def _parsed() -> tuple[NameList, dict[str, Any]]:
+    """Return the names and the options of the call. Raises ValidationFailed, UnsupportedMediaType ..."""
+    if request.mimetype == JSON:
+        body = parser.parse(BatchSchema(), request, location="json")
+        return namelists.from_json(body["usernames"]), body
+    read = _READERS.get(request.mimetype)
+    if read is None:
+        raise UnsupportedMediaType(f"Send {JSON}, text/plain, text/csv or {NDJSON}.")
+    options = parser.parse(OptionsSchema(), request, location="query")
+    return read(whole_body(request)), options
+
+
+def _accepted(batch: BatchRecord, names: NameList, unpaid: list[str]) -> dict[str, Any]:
+    return {
+        "success": True,
+        "batchId": batch.batch_id,
+        "status": "processing",  # the answer of the first time, also when it has ended since
+        "accepted": batch.total,
+        "creditsHeld": batch.total * batch.hold,
+        "duplicates": [_line(entry) for entry in names.duplicates],
+        "invalid": [{"line": each.line, "value": each.value, "error": each.error} for each in names.invalid],
+        "unpaid": unpaid,
+        "createdAt": timestamp(batch.created_at),
+        "results": results_path(batch.batch_id),
+    }
+
+
+def _line(entry: Entry) -> dict[str, Any]:
+    line = {"line": entry.line, "username": entry.username}
+    return line if entry.external_id is None else {**line, "externalId": entry.external_id}
+
+
+@blueprint.route("")
+class Batches(MethodView):
+    @blueprint.arguments(PageQuerySchema, location="query")
+    @blueprint.response(200, BatchListSchema)
+    def get(self, query: dict[str, Any]) -> Response:
+        """List your batches, newest first"""
+        page = list_batches(
+            services(), account().account_id, cursor=query.get("cursor"), limit=query["limit"]
+        )
+        shown = [view(batch, services().clock()) for batch in page.items]
+        return json_response({"batches": shown, "nextCursor": page.next_cursor})
+
+
+@blueprint.route("/<batch_id>")
+class Batch(MethodView):
+    @blueprint.arguments(WaitSchema, location="query")
+    @blueprint.response(200, ViewSchema)
+    def get(self, query: dict[str, Any], batch_id: str) -> Response:
+        """Look how far a batch is; with `wait`, until it has ended"""
+        batch = find_batch(services(), account().account_id, batch_id)
+        return _shown(wait_for_batch(batch, query["wait"]))
+
+
+@blueprint.route("/<batch_id>/results")
+class Results(MethodView):
+    @blueprint.arguments(ResultsQuerySchema, location="query")
+    @blueprint.response(200, ResultsSchema)
+    def get(self, query: dict[str, Any], batch_id: str) -> Response:
+        """Read the results of a batch, in the order of its names
+
+        What has not ended yet is listed as it is. With `Accept: application/x-ndjson`, or `format=ndjson`,
+        all of them are streamed from the cursor on, one envelope a line.
+        """
+        batch = find_batch(services(), account().account_id, batch_id)
+        shape = _whole if query["data"] else _without_data
+        if _wants_ndjson(query.get("format")):
+            found = all_results(services(), batch, read_cursor(query.get("cursor")))
+            lines = (shape(envelope) + b"\n" for envelope in found)
+            return Response(stream_with_context(lines), content_type=NDJSON)
+        page = results(services(), batch, query.get("cursor"), query["limit"])
+        following = orjson.dumps(page.next_cursor)
+        listed = b",".join(shape(envelope) for envelope in page.items)
+        return Response(b'{"results":[%b],"nextCursor":%b}' % (listed, following), content_type=JSON)
+
+
+@blueprint.route("/<batch_id>/cancel")
+class Cancel(MethodView):
+    @blueprint.response(200, ViewSchema)
+    def post(self, batch_id: str) -> Response:
+        """End what has not begun of a batch; its holds are released"""
+        return _shown(cancel_batch(services(), account().account_id, batch_id))
+
+
+def _shown(batch: BatchRecord) -> Response:
+    response = json_response(view(batch, services().clock()))
+    if not batch.is_final:
+        response.headers["Retry-After"] = str(POLL_AFTER)
+    return response
+
+
+def _wants_ndjson(form: str | None) -> bool:
+    if form is not None:
+        return form == "ndjson"
+    return request.accept_mimetypes.best_match([JSON, NDJSON]) == NDJSON
+
+
+def _whole(envelope: bytes) -> bytes:
+    return envelope
+
+
+def _without_data(envelope: bytes) -> bytes:
+    return orjson.dumps({key: value for key, value in orjson.loads(envelope).items() if key != "data"})

@@ -1,0 +1,197 @@
+"""Lists of usernames as callers send them: JSON, plain text, CSV, NDJSON. Pure functions.
+
+Each name counts once, the first time it comes. What is no name is told by its line; lines count from 1, and
+so do the places in a JSON list.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.domain.errors import ValidationFailed
+from service.domain.requests import parse_username
+
+NAMES_MOST = 10_000
+EXTERNAL_ID_MOST = 128
+SHOWN_MOST = 100  # characters of what is no name
+USERNAME_COLUMN = "username"
+EXTERNAL_ID_COLUMN = "externalid"
+DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A name, and the caller's own id of it."""
+
+    line: int
+    username: str
+    external_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """What is no name, and why."""
+
+    line: int
+    value: str
+    error: str
+
+
+@dataclass
+class NameList:
+    """What a list holds: the names, each once; further occurrences of them; and what is none."""
+
+    entries: list[Entry] = field(default_factory=list)
+    duplicates: list[Entry] = field(default_factory=list)
+    invalid: list[Invalid] = field(default_factory=list)
+
+
+# What stands in a line: a name and an external id, or None for a line that holds nothing.
+Line = tuple[Any, Any]
+
+
+def from_json(usernames: list[Any]) -> NameList:
+    """Read the JSON list ``usernames``. Raises ValidationFailed; so do the others."""
+    return _collected((number, (name, None)) for number, name in enumerate(usernames, 1))
+
+
+def from_text(body: bytes) -> NameList:
+    """Read one name a line; blank lines and # comments are none."""
+    lines = enumerate(_decoded(body).splitlines(), 1)
+    return _collected((number, (line, None)) for number, line in lines if _is_said(line))
+
+
+def from_csv(body: bytes) -> NameList:
+    """Read a column ``username`` and, if there is one, ``externalId``; or one name a line."""
+    lines = _decoded(body).splitlines()
+    first = next((line for line in lines if line.strip()), "")
+    delimiter = max(DELIMITERS, key=first.count)
+    reader = csv.reader(lines, delimiter=delimiter)
+    return _collected(_csv_lines(reader))
+
+
+def from_ndjson(body: bytes) -> NameList:
+    """Read a JSON object a line, ``{"username": ..., "externalId": ...}``, or a JSON text: the name."""
+    lines = enumerate(_decoded(body).splitlines(), 1)
+    return _collected((number, _ndjson_line(line)) for number, line in lines if line.strip())
+
+
+def _csv_lines(reader: Any) -> Iterator[tuple[int, Line]]:
+    columns: tuple[int, int | None] | None = None
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if columns is None:
+                columns = _columns(cells)
+                if cells[columns[0]].lower() == USERNAME_COLUMN:
+                    continue
+            yield reader.line_num, _picked(cells, columns)
+    except csv.Error as error:
+        raise _bad(f"line {reader.line_num} is no CSV: {error}.") from None
+
+
+def _columns(cells: Sequence[str]) -> tuple[int, int | None]:
+    """Return where names and external ids stand, by the first row."""
+    names = [cell.lower() for cell in cells]
+    if USERNAME_COLUMN in names:
+        external = names.index(EXTERNAL_ID_COLUMN) if EXTERNAL_ID_COLUMN in names else None
+        return names.index(USERNAME_COLUMN), external
+    if len(cells) == 1:
+        return 0, None
+    raise _bad(f"line 1: no column is called '{USERNAME_COLUMN}'. Name one so, or send one name a line.")
+
+
+def _picked(cells: Sequence[str], columns: tuple[int, int | None]) -> Line:
+    name, external = columns
+    return (
+        cells[name] if name < len(cells) else "",
+        cells[external] or None if external is not None and external < len(cells) else None,
+    )
+
+
+def _ndjson_line(line: str) -> Line:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return _NotJson(line), None
+    if isinstance(row, dict):
+        return row.get("username"), row.get("externalId")
+    return row, None
+
+
+class _NotJson(str):
+    """A line of NDJSON that is no JSON."""
+
+    __slots__ = ()
+
+
+def _collected(lines: Iterable[tuple[int, Line]]) -> NameList:
+    found, seen, count = NameList(), set(), 0
+    for number, (name, external_id) in lines:
+        count += 1
+        if count > NAMES_MOST:
+            raise _bad(f"At most {NAMES_MOST:,} names at a time. Send the rest as another batch.")
+        try:
+            entry = Entry(number, _name(name), _external_id(external_id))
+        except ValidationFailed as error:
+            [[sentence]] = (error.details or {}).values()
+            found.invalid.append(Invalid(number, _shown(name), sentence))
+            continue
+        if entry.username in seen:
+            found.duplicates.append(entry)
+        else:
+            seen.add(entry.username)
+            found.entries.append(entry)
+    if not count:
+        raise _bad("Give at least one username.")
+    if not found.entries:
+        worst = found.invalid[0]
+        raise _bad(f"None of these is a username. Line {worst.line}: {worst.error}")
+    return found
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, _NotJson):
+        raise _bad('This line is no JSON. Send one object a line, such as {"username": "instagram"}.')
+    if not isinstance(value, str):
+        raise _bad("Give a username: a text.")
+    return parse_username(value)
+
+
+def _external_id(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not 0 < len(text) <= EXTERNAL_ID_MOST or not text.isprintable():
+        raise _bad(f"externalId is a text of 1 to {EXTERNAL_ID_MOST} printable characters.")
+    return text
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= SHOWN_MOST else f"{text[:SHOWN_MOST]}..."
+
+
+def _is_said(line: str) -> bool:
+    text = line.strip()
+    return bool(text) and not text.startswith("#")
+
+
+def _decoded(body: bytes) -> str:
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _bad("The list is in UTF-16. Save it as UTF-8.")
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise _bad(f"line {line} holds bytes that are no UTF-8. Save the list as UTF-8.") from None
+
+
+def _bad(sentence: str) -> ValidationFailed:
+    return ValidationFailed(details={"usernames": [sentence]})

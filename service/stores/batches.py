@@ -1,0 +1,157 @@
+"""Batches in Redis: accept many requests in one step, look at how far they are."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from service.domain import ids
+from service.domain.batches import BatchRecord, BatchSubmission
+from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits
+from service.domain.policy import Policy
+from service.domain.requests import Page
+from service.domain.webhooks import target_of
+from service.stores import keys, scripts
+from service.stores.connection import Client, store_adapter
+from service.stores.requests import IDEMPOTENCY_LIFETIME
+
+STATUS, OUTCOME = "status:", "outcome:"
+
+
+@store_adapter
+class Batches:
+    """BatchStore over Redis."""
+
+    def __init__(self, redis: Client, policy: Policy) -> None:
+        self._redis = redis
+        self._policy = policy
+        self._submit = scripts.load(redis, "submit_batch")
+        self._cancel = scripts.load(redis, "cancel_batch")
+
+    def submit(self, submission: BatchSubmission) -> BatchRecord:
+        answer, value, accepted = self._submit(keys=_keys(submission), args=self._args(submission))
+        if answer == "replay":
+            return self._original(str(value))
+        if answer == "reuse":
+            raise IdempotencyKeyReuse
+        if answer == "poor":
+            most = submission.hold * len(submission.entries)
+            raise InsufficientCredits(
+                f"This costs up to {most} credit(s) and {value} are available. Top up the account, or send "
+                "onInsufficientCredits=clamp to have as many as they pay for."
+            )
+        return BatchRecord(
+            batch_id=submission.batch_id,
+            account_id=submission.account_id,
+            operation=submission.operation,
+            total=int(accepted),
+            left=int(accepted),
+            processing=0,
+            hold=submission.hold,
+            charged=0,
+            item_count=0,
+            cached=0,
+            created_at=int(value),
+            webhook_url=submission.webhook_url,
+            webhook_mode=submission.webhook_mode,
+            max_age=submission.max_age,
+        )
+
+    def _args(self, submission: BatchSubmission) -> list[Any]:
+        born = ids.born_ms(submission.batch_id) - self._policy.result_ttl * 1000
+        shard = ids.shard_in(submission.batch_id)
+        url = submission.webhook_url
+        return [
+            submission.batch_id,
+            submission.account_id,
+            submission.operation,
+            submission.hold,
+            url or "",
+            int(submission.owes_each),
+            str(target_of(url)) if url and submission.owes_summary else "",
+            submission.max_age,
+            int(submission.clamp),
+            self._policy.pickup_grace * 1000,
+            ids.floor_id(ids.REQUEST, shard, born),
+            ids.floor_id(ids.BATCH, shard, born),
+            submission.fingerprint if submission.idempotency_key is not None else "",
+            IDEMPOTENCY_LIFETIME,
+            submission.webhook_mode,
+            *(text for entry in submission.entries for text in (entry.username, entry.external_id or "")),
+        ]
+
+    def _original(self, batch_id: str) -> BatchRecord:
+        record = self.get(batch_id)
+        if record is None:
+            raise Conflict("The batch of this Idempotency-Key has passed its lifetime. Use a new key.")
+        return record
+
+    def get(self, batch_id: str) -> BatchRecord | None:
+        return batch_record(batch_id, self._redis.hgetall(keys.batch(batch_id)))
+
+    def page(self, account_id: str, *, cursor: str | None, limit: int) -> Page[BatchRecord]:
+        top = f"({cursor}" if cursor else "+"
+        names = self._redis.zrevrangebylex(keys.account_batches(account_id), top, "-", start=0, num=limit)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(keys.batch(name))
+            rows = pipe.execute()
+        found = [batch_record(name, row) for name, row in zip(names, rows, strict=True)]
+        following = names[-1] if len(names) == limit else None
+        return Page([record for record in found if record is not None], following)
+
+    def cancel(self, batch_id: str) -> bool:
+        """Mark a batch cancelled unless it has ended; tell whether it is marked."""
+        return bool(self._cancel(keys=[keys.batch(batch_id)], args=[]))
+
+    def trim(self, account_id: str) -> int:
+        oldest = int(time.time() - self._policy.result_ttl) * 1000
+        floor = ids.floor_id(ids.BATCH, ids.shard_in(account_id), oldest)
+        return int(self._redis.zremrangebylex(keys.account_batches(account_id), "-", f"({floor}"))
+
+
+def _keys(submission: BatchSubmission) -> list[str]:
+    shard, account_id = ids.shard_in(submission.batch_id), submission.account_id
+    items = range(1, len(submission.entries) + 1)
+    return [
+        keys.batch(submission.batch_id),
+        keys.credits(account_id),
+        keys.ledger(account_id),
+        keys.open_requests(shard),
+        keys.account_requests(account_id),
+        keys.stats(shard),
+        keys.idempotency(account_id, submission.idempotency_key or ""),
+        keys.account_batches(account_id),
+        *(keys.request(ids.item_of(submission.batch_id, number)) for number in items),
+    ]
+
+
+def batch_record(batch_id: str, fields: dict[str, str]) -> BatchRecord | None:
+    """Turn a batch's hash into a record, None when there is none."""
+    if not fields:
+        return None
+    return BatchRecord(
+        batch_id=batch_id,
+        account_id=fields["account"],
+        operation=fields["operation"],
+        total=int(fields["total"]),
+        left=int(fields["left"]),
+        processing=int(fields.get("processing", 0)),
+        hold=int(fields["hold"]),
+        charged=int(fields.get("charged", 0)),
+        item_count=int(fields.get("items", 0)),
+        cached=int(fields.get("cached", 0)),
+        created_at=int(fields["created_at"]),
+        webhook_url=fields.get("webhook_url"),
+        webhook_mode=fields["mode"],
+        max_age=int(fields["max_age"]),
+        started_at=int(fields.get("started_at", 0)),
+        finished_at=int(fields.get("finished_at", 0)),
+        cancelled_at=int(fields.get("cancelled_at", 0)),
+        statuses=_counts(fields, STATUS),
+        outcomes=_counts(fields, OUTCOME),
+    )
+
+
+def _counts(fields: dict[str, str], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): int(n) for name, n in fields.items() if name.startswith(prefix)}
