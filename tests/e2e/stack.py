@@ -258,6 +258,13 @@ class Stack:
         return self._services
 
     @property
+    def store(self) -> Redis:
+        """The client behind `services`."""
+        assert self.services
+        assert self._redis is not None
+        return self._redis
+
+    @property
     def demo(self) -> Customer:
         """The demo account, as `storyhook up` makes it."""
         return Customer(self.base_url, self.api_key)
