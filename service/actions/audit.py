@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from service.domain.audit import Difference, Fold
+from service.domain.batches import BatchRecord, Tally
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
 
@@ -45,6 +46,9 @@ def _account(services: Services, account_id: str, report: Report, *, repair: boo
         report.requests += len(records)
         for record in records:
             _request(services, record, fold, last, report)
+    for batches in books.batches(account_id):
+        for batch in batches:
+            _batch(services, batch, report)
     _holds(services, account_id, fold, last, report, repair=repair)
     report.entries += fold.entries
     report.differences += fold.differences
@@ -62,6 +66,18 @@ def _request(services: Services, record: RequestRecord, fold: Fold, last: str | 
         report.differences.append(Difference("charge", record.request_id, text))
     if record.webhook_url and not services.books.delivery_is_safe(record.request_id):
         report.differences.append(Difference("delivery", record.request_id, "its webhook is not scheduled"))
+
+
+def _batch(services: Services, batch: BatchRecord, report: Report) -> None:
+    """Compare a batch's counts with its items; one that goes on while they are read is left for later."""
+    tally = Tally()
+    for items in services.books.items(batch):
+        for item in items:
+            tally.add(item)
+    if tally.fits(batch) or tally.total < batch.total:  # items that have passed their lifetime
+        return
+    if services.batches.get(batch.batch_id) == batch:
+        report.differences.append(Difference("batch", batch.batch_id, f"shows {batch}, has {tally}"))
 
 
 def _open(services: Services, record: RequestRecord, report: Report) -> None:

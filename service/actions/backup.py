@@ -12,7 +12,7 @@ import os
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,8 +32,11 @@ from service.domain.backups import (
     Tally,
     Unsealer,
     as_of,
+    is_summary,
     is_unknown,
+    recounted,
 )
+from service.domain.batches import Tally as BatchTally
 from service.domain.credits import HOLD, LedgerEntry
 from service.domain.envelopes import timestamp
 from service.domain.errors import ConfigurationError, Conflict, ValidationFailed
@@ -151,16 +154,20 @@ class _Copier:
         self._held[ids.shard_in(account_id)] += account.balance.held
         yield from self._requests(account_id, fold, last)
 
-    def _requests(self, account_id: str, fold: Fold, last: str | None) -> Iterator[RequestCopy]:
+    def _requests(self, account_id: str, fold: Fold, last: str | None) -> Iterator[Record]:
         later = _Later(self._store, account_id, last)
+        batches = _Batches(self._store, account_id)
         for request_ids in self._ids(account_id, fold):
             copies = self._store.requests(account_id, request_ids)
             if any(is_unknown(copy, fold) for copy in copies):
                 later.read_on()
             then = [copy for copy in (as_of(copy, fold, later.held) for copy in copies) if copy]
+            then = batches.without_summaries(then)
             yield from (copy for copy in then if copy.is_open)
             yield from self._store.with_results([copy for copy in then if not copy.is_open])
             self._recent.update(copy.request_id for copy in then if self._is_recent(copy))
+        yield from batches.records()
+        self._recent.update(batches.tallies)
 
     def _ids(self, account_id: str, fold: Fold) -> Iterator[list[str]]:
         """Yield the ids of all requests of which something may be kept, each once.
@@ -203,6 +210,41 @@ class _Copier:
         held = self._held[counters.shard]
         if counters.fields or held:
             yield CountersCopy(counters.shard, {**counters.fields, "held": str(held)})
+
+
+class _Batches:
+    """An account's batches as their requests in the backup have it."""
+
+    def __init__(self, store: BackupStore, account_id: str) -> None:
+        self._store = store
+        self._account_id = account_id
+        self._summaries: list[RequestCopy] = []
+        self.tallies: dict[str, BatchTally] = {}
+
+    def without_summaries(self, copies: Iterable[RequestCopy]) -> list[RequestCopy]:
+        """Count requests that are items; keep back what tells of whole batches until these are known."""
+        rest = []
+        for copy in copies:
+            if is_summary(copy):
+                self._summaries.append(copy)
+                continue
+            rest.append(copy)
+            item = copy.record
+            if item is not None and item.batch_id is not None:
+                self.tallies.setdefault(item.batch_id, BatchTally()).add(item)
+        return rest
+
+    def records(self) -> Iterator[Record]:
+        """Yield the batches, and the summaries of those that are over."""
+        names = list(self.tallies)
+        for start in range(0, len(names), REQUESTS_AT_ONCE):
+            for copy in self._store.batches(self._account_id, names[start : start + REQUESTS_AT_ONCE]):
+                yield recounted(copy, self.tallies[copy.batch_id])
+        for summary in self._summaries:
+            assert summary.delivery is not None  # noqa: S101 - or it were none
+            tally = self.tallies.get(summary.delivery.value["request"])
+            if tally is not None and not tally.left:
+                yield summary
 
 
 class _Later:

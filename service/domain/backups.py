@@ -7,6 +7,7 @@ there were and the SHA-256 of all lines before it::
     {"type": "account", "id": "acc_...", "fields": {...}, "credits": {...}, "keys": {"<id>": {...}}}
     {"type": "ledger", "account": "acc_.", "entries": [[id, type, amount, balance, held, request, note, at]]}
     {"type": "request", "account": "acc_...", "id": "req_...", "request": {...}, "result": {...}, ...}
+    {"type": "batch", "account": "acc_...", "id": "bat_...", "value": {...}, "lifetime": null}
     {"type": "idempotency", "account": "acc_...", "hash": "...", "value": {...}, "lifetime": 86399000}
     {"type": "counters", "shard": 7, "fields": {...}}
     {"type": "session", "name": "...", "fields": {...}}
@@ -29,12 +30,13 @@ from typing import Any, Generic, TypeVar
 
 from service.domain import deliveries, ids, requests
 from service.domain.audit import Fold
+from service.domain.batches import Tally as BatchTally
 from service.domain.credits import ADJUSTMENT, CHARGE, HOLD, RELEASE, TOPUP, Balance, LedgerEntry
 from service.domain.errors import ConfigurationError, ValidationFailed
 from service.domain.instagram import SessionState, check_name
 
 KIND = "storyhook-backup"
-VERSION = 1
+VERSION = 2  # 1 knew no batches
 LINE_MOST = 64 * 1024 * 1024  # bytes; the longest lines hold one reel each
 
 T = TypeVar("T")
@@ -150,6 +152,11 @@ class RequestCopy:
     log: Kept[list[str]] | None = None
 
     @property
+    def record(self) -> requests.RequestRecord | None:
+        """The request; None when only its delivery is kept."""
+        return requests.RequestRecord.of(self.request_id, self.request.value) if self.request else None
+
+    @property
     def is_open(self) -> bool:
         return self.request is not None and self.request.value["status"] not in requests.FINAL
 
@@ -173,8 +180,21 @@ class RequestCopy:
 
 
 @dataclass(frozen=True)
+class BatchCopy:
+    """A batch, its counts those of its requests in the backup."""
+
+    account_id: str
+    batch_id: str
+    kept: Kept[Fields]
+
+    def row(self) -> dict[str, Any]:
+        name = {"type": "batch", "account": self.account_id, "id": self.batch_id}
+        return {**name, **(_kept_row(self.kept) or {})}
+
+
+@dataclass(frozen=True)
 class IdempotencyCopy:
-    """What an idempotency key stands for. ``digest`` is the hash that stands for the key."""
+    """What an idempotency key stands for, a request or batch. ``digest`` stands for the key."""
 
     account_id: str
     digest: str
@@ -221,7 +241,16 @@ class PoolCopy:
         return {"type": "pool", "counter": self.counter}
 
 
-Record = AccountCopy | LedgerCopy | RequestCopy | IdempotencyCopy | CountersCopy | SessionCopy | PoolCopy
+Record = (
+    AccountCopy
+    | LedgerCopy
+    | RequestCopy
+    | BatchCopy
+    | IdempotencyCopy
+    | CountersCopy
+    | SessionCopy
+    | PoolCopy
+)
 
 
 def _kept_row(kept: Kept[Any] | None) -> dict[str, Any] | None:
@@ -303,6 +332,28 @@ def _without_lease(copy: RequestCopy) -> RequestCopy:
 def _is_kept(delivery: Kept[Fields] | None) -> bool:
     """A test webhook, which tells of no request, is tried once and has been."""
     return delivery is not None and "single" not in delivery.value
+
+
+def is_summary(copy: RequestCopy) -> bool:
+    """Tell whether this is no request but the delivery that tells of a whole batch."""
+    return copy.delivery is not None and copy.delivery.value["request"].startswith(ids.BATCH)
+
+
+def recounted(copy: BatchCopy, tally: BatchTally) -> BatchCopy:
+    """Return a batch with the counts of its requests in the backup; one that is over stays as it is.
+
+    Where requests have passed their lifetime while others are open, those are counted no more.
+    """
+    if not tally.left and copy.kept.value["left"] == "0":
+        return copy
+    counted = ("status:", "outcome:")
+    fields = {name: value for name, value in copy.kept.value.items() if not name.startswith(counted)}
+    fields.pop("finished_at", None)
+    fields |= {"left": str(tally.left), "processing": "0", "charged": str(tally.charged)}
+    fields |= {"items": str(tally.items), "cached": str(tally.cached)}
+    fields |= {f"status:{name}": str(count) for name, count in tally.statuses.items()}
+    fields |= {f"outcome:{name}": str(count) for name, count in tally.outcomes.items()}
+    return replace(copy, kept=Kept(fields))
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -453,17 +504,19 @@ class _Order:
         elif isinstance(record, CountersCopy):
             if record.shard >= self._shards:
                 raise ValueError(f"there is no shard {record.shard}")
-        elif isinstance(record, LedgerCopy | RequestCopy | IdempotencyCopy):
+        elif isinstance(record, LedgerCopy | RequestCopy | BatchCopy | IdempotencyCopy):
             if record.account_id not in self._last:
                 raise ValueError(f"its account {record.account_id} does not come before it")
             self._belongs(record)
 
-    def _belongs(self, record: LedgerCopy | RequestCopy | IdempotencyCopy) -> None:
+    def _belongs(self, record: LedgerCopy | RequestCopy | BatchCopy | IdempotencyCopy) -> None:
         if isinstance(record, LedgerCopy):
             for entry in record.entries:
                 self._newer(record.account_id, entry.entry_id)
-        elif ids.shard_in(record.request_id) != ids.shard_in(record.account_id):
-            raise ValueError(f"{record.request_id} is in another shard than its account")
+            return
+        name = record.batch_id if isinstance(record, BatchCopy) else record.request_id
+        if ids.shard_in(name) != ids.shard_in(record.account_id):
+            raise ValueError(f"{name} is in another shard than its account")
 
     def _shard(self, account_id: str) -> None:
         if ids.shard_in(account_id) >= self._shards:
@@ -622,10 +675,17 @@ def _log(row: _Row) -> list[str]:
     return rows
 
 
+def _batch(row: _Row) -> BatchCopy:
+    needed = "total left hold max_age created_at processing? charged? items? cached? started_at? finished_at?"
+    kept = Kept(row.fields("value", "account operation mode", needed), row.lifetime())
+    return BatchCopy(row.identifier("account", ids.ACCOUNT), row.identifier("id", ids.BATCH), kept)
+
+
 def _idempotency(row: _Row) -> IdempotencyCopy:
     digest = row.text("hash")
     kept = Kept(row.fields("value", "fingerprint request"), row.lifetime())
-    if not _IDEMPOTENCY_HASH.fullmatch(digest) or ids.shard_of(kept.value["request"], ids.REQUEST) is None:
+    known = any(ids.shard_of(kept.value["request"], kind) is not None for kind in (ids.REQUEST, ids.BATCH))
+    if not _IDEMPOTENCY_HASH.fullmatch(digest) or not known:
         raise ValueError("an idempotency key is not as it should be")
     return IdempotencyCopy(row.identifier("account", ids.ACCOUNT), digest, kept)
 
@@ -656,6 +716,7 @@ _PARSERS: dict[str, Callable[[_Row], Record]] = {
     "account": _account,
     "ledger": _ledger,
     "request": _request,
+    "batch": _batch,
     "idempotency": _idempotency,
     "counters": _counters,
     "session": _session,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from service.domain.envelopes import timestamp
 from service.domain.namelists import Entry
-from service.domain.requests import CANCELLED, FAILED, PROCESSING, QUEUED, SUCCEEDED
+from service.domain.requests import CANCELLED, FAILED, PROCESSING, QUEUED, SUCCEEDED, RequestRecord
 
 COMPLETED = "completed"
 # A batch is over when its items are; "cancelled" tells that it was told to end before.
@@ -101,6 +102,42 @@ class BatchRecord:
         if self.is_final or not done or now_ms <= self.started_at:
             return None
         return now_ms + (now_ms - self.started_at) * self.left // done
+
+
+@dataclass
+class Tally:
+    """What the items of a batch add up to: the counts its record has to show."""
+
+    left: int = 0
+    processing: int = 0
+    charged: int = 0
+    items: int = 0
+    cached: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, item: RequestRecord) -> None:
+        """Count an item."""
+        if not item.is_final:
+            self.left += 1
+            self.processing += item.status == PROCESSING
+            return
+        self.charged += item.charged
+        self.items += item.item_count
+        self.cached += item.cached
+        self.statuses[item.status] += 1
+        self.outcomes[item.outcome or item.code or ""] += 1
+
+    @property
+    def total(self) -> int:
+        return self.left + self.statuses.total()
+
+    def fits(self, batch: BatchRecord) -> bool:
+        """Tell whether a batch shows these counts."""
+        shown = (batch.left, batch.processing, batch.charged, batch.item_count, batch.cached)
+        counted = (self.left, self.processing, self.charged, self.items, self.cached)
+        same = dict(batch.statuses) == dict(self.statuses) and dict(batch.outcomes) == dict(self.outcomes)
+        return shown == counted and same
 
 
 def view(batch: BatchRecord, now_ms: int | None = None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
@@ -142,6 +143,33 @@ class RequestRecord:
     batch_id: str | None = None
     batch_host: str | None = None
     external_id: str | None = None
+
+    @classmethod
+    def of(cls, request_id: str, fields: Mapping[str, str]) -> RequestRecord:
+        """Return the record that stands in ``fields`` as the store keeps it."""
+        return cls(
+            request_id=request_id,
+            account_id=fields["account"],
+            operation=fields["operation"],
+            username=fields["username"],
+            queue=fields["queue"],
+            status=fields["status"],
+            hold=int(fields["hold"]),
+            created_at=int(fields["created_at"]),
+            webhook_url=fields.get("webhook_url"),
+            outcome=fields.get("outcome") or None,
+            code=fields.get("code") or None,
+            charged=int(fields.get("charged", 0)),
+            item_count=int(fields.get("item_count", 0)),
+            retry_after=int(fields.get("retry_after", 0)),
+            attempts=int(fields.get("attempts", 0)),
+            finished_at=int(fields.get("finished_at", 0)),
+            max_age=int(fields.get("max_age", 0)),
+            cached=fields.get("cached") == "1",
+            batch_id=fields.get("batch"),
+            batch_host=fields.get("batch_host"),
+            external_id=fields.get("external_id"),
+        )
 
     @property
     def is_final(self) -> bool:

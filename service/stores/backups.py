@@ -13,6 +13,7 @@ from redis.exceptions import ResponseError
 from service.domain import ids
 from service.domain.backups import (
     AccountCopy,
+    BatchCopy,
     CountersCopy,
     Fields,
     IdempotencyCopy,
@@ -112,6 +113,15 @@ class Backups:
             if request or delivery:
                 copies.append(RequestCopy(account_id, request_id, request, None, delivery, log))
         return copies
+
+    def batches(self, account_id: str, batch_ids: Sequence[str]) -> list[BatchCopy]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for batch_id in batch_ids:
+                pipe.hgetall(keys.batch(batch_id))
+                pipe.pttl(keys.batch(batch_id))
+            answers = iter(pipe.execute())
+        kept = [(batch_id, _kept(next(answers), next(answers))) for batch_id in batch_ids]
+        return [BatchCopy(account_id, batch_id, each) for batch_id, each in kept if each]
 
     def with_results(self, copies: Sequence[RequestCopy]) -> list[RequestCopy]:
         options = {NEVER_DECODE: True}
@@ -221,6 +231,7 @@ def _write_account(pipe: Any, copy: AccountCopy) -> None:
     pipe.delete(
         keys.ledger(account_id), keys.account_requests(account_id), keys.account_deliveries(account_id)
     )
+    pipe.delete(keys.account_batches(account_id))
     pipe.delete(keys.account_keys(account_id))
     for key_id, fields in copy.keys.items():
         _put_hash(pipe, keys.api_key(key_id), fields)
@@ -267,6 +278,11 @@ def _write_delivery(pipe: Any, copy: RequestCopy, delivery: Kept[Fields]) -> Non
         pipe.zadd(keys.due_hosts(shard), {host: look}, lt=True)
 
 
+def _write_batch(pipe: Any, copy: BatchCopy) -> None:
+    _put_hash(pipe, keys.batch(copy.batch_id), copy.kept.value, copy.kept.lifetime)
+    pipe.zadd(keys.account_batches(copy.account_id), {copy.batch_id: 0})
+
+
 def _write_idempotency(pipe: Any, copy: IdempotencyCopy) -> None:
     name = f"{keys.account(copy.account_id)}:idem:{copy.digest}"
     _put_hash(pipe, name, copy.kept.value, copy.kept.lifetime)
@@ -295,6 +311,7 @@ _WRITERS: dict[type, Callable[[Any, Any], None]] = {
     AccountCopy: _write_account,
     LedgerCopy: _write_ledger,
     RequestCopy: _write_request,
+    BatchCopy: _write_batch,
     IdempotencyCopy: _write_idempotency,
     CountersCopy: _write_counters,
     SessionCopy: _write_session,

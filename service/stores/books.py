@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.domain import ids
+from service.domain.batches import BatchRecord
 from service.domain.credits import Balance, LedgerEntry
 from service.domain.deliveries import PENDING
 from service.domain.requests import RequestRecord
 from service.stores import keys, scripts
+from service.stores.batches import batch_record
 from service.stores.connection import Client, store_adapter
 from service.stores.credits import ledger_entry
 from service.stores.requests import request_record
@@ -44,18 +46,39 @@ class Books:
 
     def requests(self, account_id: str) -> Iterator[list[RequestRecord]]:
         """Yield pages of the account's requests that are still kept, newest first."""
-        top = "+"
-        while True:
-            names = self._redis.zrevrangebylex(keys.account_requests(account_id), top, "-", start=0, num=PAGE)
-            if not names:
-                return
-            with self._redis.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.hgetall(keys.request(name))
-                rows = pipe.execute()
-            found = [request_record(name, row) for name, row in zip(names, rows, strict=True)]
+        for names in self._listed(keys.account_requests(account_id)):
+            yield self._requests(names)
+
+    def batches(self, account_id: str) -> Iterator[list[BatchRecord]]:
+        """Yield pages of the account's batches that are still kept, newest first."""
+        for names in self._listed(keys.account_batches(account_id)):
+            rows = self._hashes([keys.batch(name) for name in names])
+            found = [batch_record(name, row) for name, row in zip(names, rows, strict=True)]
             yield [record for record in found if record is not None]
+
+    def items(self, batch: BatchRecord) -> Iterator[list[RequestRecord]]:
+        """Yield pages of a batch's requests that are still kept."""
+        names = [ids.item_of(batch.batch_id, number) for number in range(1, batch.total + 1)]
+        for start in range(0, len(names), PAGE):
+            yield self._requests(names[start : start + PAGE])
+
+    def _listed(self, index: str) -> Iterator[list[str]]:
+        top = "+"
+        while names := self._redis.zrevrangebylex(index, top, "-", start=0, num=PAGE):
+            yield names
             top = f"({names[-1]}"
+
+    def _requests(self, names: list[str]) -> list[RequestRecord]:
+        rows = self._hashes([keys.request(name) for name in names])
+        found = [request_record(name, row) for name, row in zip(names, rows, strict=True)]
+        return [record for record in found if record is not None]
+
+    def _hashes(self, names: list[str]) -> list[dict[str, str]]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(name)
+            rows: list[dict[str, str]] = pipe.execute()
+        return rows
 
     def is_watched(self, request_id: str) -> bool:
         """Tell whether an open request stands where the sweep looks."""

@@ -320,26 +320,4 @@ def request_record(request_id: str, fields: dict[str, str]) -> RequestRecord | N
     """Turn a request's hash into a record, None when there is none."""
     if not fields:
         return None
-    return RequestRecord(
-        request_id=request_id,
-        account_id=fields["account"],
-        operation=fields["operation"],
-        username=fields["username"],
-        queue=fields["queue"],
-        status=fields["status"],
-        hold=int(fields["hold"]),
-        created_at=int(fields["created_at"]),
-        webhook_url=fields.get("webhook_url"),
-        outcome=fields.get("outcome") or None,
-        code=fields.get("code") or None,
-        charged=int(fields.get("charged", 0)),
-        item_count=int(fields.get("item_count", 0)),
-        retry_after=int(fields.get("retry_after", 0)),
-        attempts=int(fields.get("attempts", 0)),
-        finished_at=int(fields.get("finished_at", 0)),
-        max_age=int(fields.get("max_age", 0)),
-        cached=fields.get("cached") == "1",
-        batch_id=fields.get("batch"),
-        batch_host=fields.get("batch_host"),
-        external_id=fields.get("external_id"),
-    )
+    return RequestRecord.of(request_id, fields)

@@ -13,6 +13,8 @@ from redis import Redis
 from redis.client import NEVER_DECODE
 
 from service.domain import ids
+from service.domain.batches import BatchRecord, BatchSubmission
+from service.domain.namelists import Entry
 from service.domain.requests import BULK, Ending, RequestRecord, Submission
 from service.stores import scripts
 
@@ -75,6 +77,18 @@ def submission(account_id: str = ACCOUNT, at: int = NOW, **changes: Any) -> Subm
     request_id = ids.new_id(ids.REQUEST, ids.shard_in(account_id), at)
     made = Submission(request_id, account_id, "stories", "anna", BULK, hold=1)
     return replace(made, **changes)
+
+
+def batch_submission(
+    account_id: str = ACCOUNT, names: Sequence[str] = ("anna", "ben", "carl"), **changes: Any
+) -> BatchSubmission:
+    batch_id = ids.new_batch_id(ids.shard_in(account_id), NOW)
+    entries = [Entry(line, name) for line, name in enumerate(names, 1)]
+    return replace(BatchSubmission(batch_id, account_id, "stories", entries, hold=1), **changes)
+
+
+def items_of(batch: BatchRecord) -> list[str]:
+    return [ids.item_of(batch.batch_id, number) for number in range(1, batch.total + 1)]
 
 
 def ending(**changes: Any) -> Ending:

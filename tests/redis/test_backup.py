@@ -31,6 +31,7 @@ from service.auth.api_keys import ApiKeys
 from service.cli.main import main
 from service.config import Settings
 from service.domain import ids
+from service.domain.batches import BatchRecord
 from service.domain.credits import Balance
 from service.domain.deliveries import Attempt, Plan
 from service.domain.errors import (
@@ -47,7 +48,7 @@ from service.domain.requests import Claim, RequestRecord
 from service.stores import keys, meta
 from service.stores.connection import open_store
 from tests.conftest import SHARDS, RecordingQueue, await_true, make_services
-from tests.redis.kit import CANCEL, ending, snapshot, submission
+from tests.redis.kit import CANCEL, batch_submission, ending, items_of, snapshot, submission
 
 HOST = "example.com:443"
 HOOK = "https://example.com/hook"
@@ -139,6 +140,7 @@ class Life:
         services.accounts.set_disabled(self.account("ben@example.com", 3), True)
         self.account("carl@example.com")
         self._requests()
+        self._batches()
         self._deliveries()
         self._sessions()
         # What is not kept:
@@ -164,6 +166,28 @@ class Life:
         self.redis.delete(keys.request(lost.request_id))
         self.redis.zrem(keys.open_requests(ids.shard_in(lost.request_id)), lost.request_id)
         assert self.services.books.void_hold(self.account_id, lost.request_id, 1)
+
+    def batch(self, finished: int, **changes: Any) -> BatchRecord:
+        """Make a batch and end so many of its items."""
+        batch = self.services.batches.submit(
+            batch_submission(self.account_id, **{"webhook_url": HOOK, "webhook_mode": "summary", **changes})
+        )
+        for request_id in items_of(batch)[:finished]:
+            claim = self.services.requests.claim(request_id, batch.batch_id)
+            assert claim is not None
+            self.services.requests.finish(claim, ending())
+        return batch
+
+    def _batches(self) -> None:
+        under_way = self.batch(1, webhook_mode="both", idempotency_key="batch")
+        assert self.services.requests.claim(items_of(under_way)[1], under_way.batch_id)
+        self.batch(3, webhook_url=None)
+        told = self.batch(3)
+        delivery_id = ids.delivery_of(told.batch_id)
+        claim = self.services.deliveries.claim(delivery_id, HOST)
+        assert claim is not None
+        self.services.deliveries.record(claim, Attempt(1, 0.1, status=200), Plan("delivered"))
+        self.batch(3)
 
     def _deliveries(self) -> None:
         self.finish(webhook_url=HOOK)
@@ -236,6 +260,8 @@ def as_kept(found: Portrait) -> Portrait:
             kept[name] = {each for each in value if keys.request(each) in found}
         elif isinstance(value, set):
             kept[name] = value - singles
+        elif ":batch:" in name and value["left"] != "0":
+            kept[name] = {"charged": "0", "items": "0", "cached": "0", **value, "processing": "0"}
         elif name in hashes and value.get("status") in ("queued", "processing", "pending"):
             gone = ("lease_until", "looks")
             kept[name] = {field: each for field, each in value.items() if field not in gone}
@@ -253,7 +279,7 @@ def test_everything_comes_back(life: Life, there: There, file: Path) -> None:
     tally = restore(there.services, file)
     assert portrait(there.redis) == as_kept(portrait(life.redis))
     assert (tally, report.differences) == (report.tally, [])
-    assert (tally.accounts, tally.open, tally.owed, tally.sessions) == (3, 5, 4, 5)
+    assert (tally.accounts, tally.open, tally.owed, tally.sessions) == (3, 7, 6, 5)
     assert report.size == file.stat().st_size
     assert audit(there.services).differences == audit(life.services).differences == []
 
@@ -268,7 +294,7 @@ def test_lifetimes_come_back_as_what_is_left_of_them(life: Life, there: There, f
     assert [name for name in portrait(there.redis) if there.redis.ttl(name) > 0 and name not in mortal] == []
     left = {name: there.redis.ttl(name) for name in mortal}
     assert left == {name: pytest.approx(1_000 + number, abs=30) for number, name in enumerate(mortal)}
-    assert {name.split(":")[1] for name in mortal} == {"req", "res", "msg", "acct"}
+    assert {name.split(":")[1] for name in mortal} == {"req", "res", "msg", "acct", "batch"}
 
 
 def test_what_is_to_be_done_is_found_again(life: Life, there: There, file: Path) -> None:
@@ -276,15 +302,16 @@ def test_what_is_to_be_done_is_found_again(life: Life, there: There, file: Path)
     back_up(life.services, file)
     restore(there.services, file)
     stranded = there.services.requests.stranded(100)
-    assert len(stranded) == 5
+    assert len(stranded) == 7
     assert {record.status for record in stranded} == {"queued"}
     for shard, host in there.services.deliveries.due_hosts():
         due = there.services.deliveries.due_of_host(shard, host, 100, 0)
-        assert len(due) == 3  # the one that waits for its next attempt is not due
+        assert len(due) == 5  # the one that waits for its next attempt is not due
         for delivery_id in due:
             claim = there.services.deliveries.claim(delivery_id, host)
             assert claim is not None
-            assert claim.body == b'{"success":true}'
+            assert claim.body is not None
+            assert claim.body.startswith(b'{"success":true')
             there.services.deliveries.record(claim, Attempt(1, 0.1, status=200), Plan("delivered"))
 
 
@@ -396,11 +423,16 @@ class Meanwhile:
 
 def test_what_happens_after_the_ledger_was_read_is_not_in_it(life: Life, there: There, file: Path) -> None:
     under_way = life.claim(webhook_url=HOOK)
+    batch = life.batch(1, webhook_mode="both")
+    begun = [life.services.requests.claim(each, batch.batch_id) for each in items_of(batch)[1:]]
     waiting = [life.submit(webhook_url=HOOK, idempotency_key=f"old {number}") for number in range(2)]
     before = as_kept(portrait(life.redis))
 
     def happens() -> None:
         life.finish(under_way)
+        for claim in begun:
+            life.finish(claim)
+        life.batch(2)
         life.attempt(under_way.request, "delivered")
         life.services.requests.cancel(waiting[0], CANCEL)
         life.submit(idempotency_key="new")
@@ -413,9 +445,28 @@ def test_what_happens_after_the_ledger_was_read_is_not_in_it(life: Life, there: 
     after = portrait(there.redis)
     counted = {name for name in before if name.endswith(":stats")}
     assert {**after, **{name: before[name] for name in counted}} == before
-    assert there.services.stats.counters()["held"] == 3
+    assert there.services.stats.counters()["held"] == 5
     assert report.differences == []
     assert audit(there.services).differences == audit(life.services).differences == []
+
+
+def test_a_batch_that_was_open_then_goes_on_and_is_told_of_once(life: Life, there: There, file: Path) -> None:
+    batch = life.batch(2)
+    back_up(life.services, file)
+    restore(there.services, file)
+    restored = there.services.batches.get(batch.batch_id)
+    assert restored == life.services.batches.get(batch.batch_id)
+    assert (restored.left, restored.charged, dict(restored.statuses)) == (1, 2, {"succeeded": 2})
+    assert there.services.deliveries.get(ids.delivery_of(batch.batch_id)) is None
+    claim = there.services.requests.claim(items_of(batch)[2], batch.batch_id)
+    assert claim is not None
+    there.services.requests.finish(claim, ending())
+    assert there.services.batches.get(batch.batch_id).is_final
+    assert there.services.deliveries.get(ids.delivery_of(batch.batch_id)) is not None
+    again = there.services.batches.submit(batch_submission(life.account_id))
+    listed = there.services.batches.page(life.account_id, cursor=None, limit=9).items
+    assert {each.batch_id for each in listed} == {again.batch_id, batch.batch_id}
+    assert audit(there.services).differences == []
 
 
 def test_an_account_made_meanwhile_is_not_in_it(life: Life, there: There, file: Path) -> None:
@@ -721,7 +772,7 @@ def test_what_is_no_backup_is_refused(empty: Empty, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"version": 2}, "version 2, this Storyhook reads up to 1. Update"),
+        ({"version": 3}, "version 3, this Storyhook reads up to 2. Update"),
         ({"dataFormat": 2}, "format 2, this version reads up to 1. Update"),
         ({"keyCheck": "0" * 32}, "SECRET_KEY"),
         ({"version": 0}, "'version'"),
@@ -964,8 +1015,8 @@ def test_the_commands_tell_in_a_line_what_they_did(
     life = Life(make_services(settings, valkey, queue), valkey)
     life.live()
     made = run("backup", file.name)
-    held = "3 account(s), 16 request(s), 5 of them open, "
-    held += "4 webhook(s) to be sent, 32 ledger entries, 5 session(s)"
+    held = "3 account(s), 28 request(s), 7 of them open, "
+    held += "6 webhook(s) to be sent, 54 ledger entries, 5 session(s)"
     assert (made.exit_code, made.output) == (0, f"{file.name}: {held}, {file.stat().st_size} bytes\n")
     refused = run("backup", file.name)
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
@@ -981,7 +1032,7 @@ def test_the_commands_tell_in_a_line_what_they_did(
     first, second = restored.output.splitlines()
     assert first.startswith(f"{file.name} of 20")
     assert first.endswith(f" restored: {held}")
-    assert second == "audited 3 account(s), 16 request(s): everything adds up"
+    assert second == "audited 3 account(s), 28 request(s): everything adds up"
 
 
 def test_a_damaged_backup_is_one_clear_line_and_nothing_is_written(
