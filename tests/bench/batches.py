@@ -140,7 +140,7 @@ class Bench:
         self.stack.end("worker")
         self._posts(posts)
         at_none = self._posts(posts)
-        redis = self.stack.store
+        redis = self.stack.redis
         before = redis.info("memory")["used_memory"]
         accepts = []
         for start in range(0, queued, 10_000):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from service.domain import ids
 from service.domain.audit import Fold
+from service.domain.batches import EACH, BatchRecord, summary
 from service.domain.credits import CACHED, CHARGE, HOLD
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
@@ -26,6 +27,7 @@ class Findings:
     duplicates: list[Arrival] = field(default_factory=list)  # after an answer in time: our doing
     late_duplicates: list[Arrival] = field(default_factory=list)  # after an answer too late, or none
     records: dict[str, RequestRecord] = field(default_factory=dict)
+    batches: dict[str, BatchRecord] = field(default_factory=dict)
     accepted: dict[str, Call] = field(default_factory=dict)  # request id -> the call that learned of it first
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -93,6 +95,8 @@ class Examiner:
         self.found.wrong += [f"{each.kind} {each.where}: {each.text}" for each in fold.differences]
         if balance.held:
             self.found.wrong.append(f"{account_id}: {balance.held} still held")
+        batches = {each.batch_id: each for page in self.services.books.batches(account_id) for each in page}
+        self.found.batches |= batches
         records = [record for page in self.services.books.requests(account_id) for record in page]
         for record in records:
             self.found.records[record.request_id] = record
@@ -102,7 +106,20 @@ class Examiner:
         spent = sum(record.charged for record in records)
         if balance.balance != self.opening[account_id] - spent:
             self.found.wrong.append(f"{account_id}: balance {balance.balance}, {spent} spent")
-        self._nothing_from_nowhere(number, records)
+        singles = [record.request_id for record in records if record.batch_id is None]
+        self._nothing_from_nowhere(number, [*singles, *batches])
+        self._items(batches, records)
+
+    def _items(self, batches: Mapping[str, BatchRecord], records: Sequence[RequestRecord]) -> None:
+        """A batch is over, and has as many items as it was told to have."""
+        items = Counter(record.batch_id for record in records if record.batch_id is not None)
+        for name, batch in batches.items():
+            if not batch.is_final:
+                self.found.lost[name] = f"is {batch.status}"
+            if items.pop(name, 0) != batch.total:
+                self.found.wrong.append(f"{name}: not all of its {batch.total} items are there")
+        if items:
+            self.found.wrong.append(f"items of no batch: {items}")
 
     def _record(self, record: RequestRecord, charges: list[int], holds: int) -> None:
         name = record.request_id
@@ -118,9 +135,9 @@ class Examiner:
         if holds != 1:
             self.found.wrong.append(f"{name}: held {holds} times")
 
-    def _nothing_from_nowhere(self, number: int, records: Sequence[RequestRecord]) -> None:
+    def _nothing_from_nowhere(self, number: int, names: Sequence[str]) -> None:
         """What nobody was told of has to come from calls whose answer got lost."""
-        untold = [record for record in records if record.request_id not in self.found.accepted]
+        untold = [name for name in names if name not in self.found.accepted]
         answered = {call.operation for call in self.calls if call.what == "submit" and call.request_id}
         lost_answers = {
             (call.operation, call.at if not call.key else 0)
@@ -134,7 +151,7 @@ class Examiner:
 
     def _nothing_accepted_is_missing(self) -> None:
         for request_id in self.found.accepted:
-            if request_id not in self.found.records:
+            if request_id not in self.found.records and request_id not in self.found.batches:
                 self.found.lost[request_id] = "is not in the store"
 
     def _answers_agree_with_the_end(self) -> None:
@@ -161,20 +178,24 @@ class Examiner:
         )
         for request_id, record in self.found.records.items():
             if record.webhook_url:
-                self._webhook(record, came[request_id], replays[request_id])
+                body = self.services.requests.envelope(request_id) or b""
+                self._webhook(request_id, body, came[request_id], replays[request_id])
+        for name, batch in self.found.batches.items():
+            if batch.webhook_url and batch.webhook_mode != EACH:
+                self._webhook(name, summary(batch), came[name], replays[name])
 
-    def _webhook(self, record: RequestRecord, came: list[Arrival], replays: int) -> None:
+    def _webhook(self, name: str, body: bytes, came: list[Arrival], replays: int) -> None:
+        """Check what came for a request or batch."""
         if not came:
-            self.found.lost.setdefault(record.request_id, "its webhook never came")
+            self.found.lost.setdefault(name, "its webhook never came")
             return
-        if {arrival.delivery_id for arrival in came} != {ids.delivery_of(record.request_id)}:
-            self.found.wrong.append(f"{record.request_id}: came under another id")
-        body = self.services.requests.envelope(record.request_id) or b""
+        if {arrival.delivery_id for arrival in came} != {ids.delivery_of(name)}:
+            self.found.wrong.append(f"{name}: came under another id")
         if {arrival.digest for arrival in came} != {hashlib.sha256(body).hexdigest()[:16]}:
-            self.found.wrong.append(f"{record.request_id}: came with another body")
-        delivery = self.services.deliveries.get(ids.delivery_of(record.request_id))
+            self.found.wrong.append(f"{name}: came with another body")
+        delivery = self.services.deliveries.get(ids.delivery_of(name))
         if delivery is None or delivery.status != "delivered":
-            self.found.lost.setdefault(record.request_id, f"its webhook is {delivery and delivery.status}")
+            self.found.lost.setdefault(name, f"its webhook is {delivery and delivery.status}")
         self._count_duplicates(came, replays)
 
     def _count_duplicates(self, came: list[Arrival], replays: int) -> None:

@@ -50,7 +50,10 @@ LATE_MANNERS = frozenset({"late", "never", "drip", "dripbody"})
 
 @dataclass(frozen=True)
 class Arrival:
-    """One webhook that was read whole: when (Unix s), which, for whom, and what came of it."""
+    """One webhook that was read whole: when (Unix s), which, for whom, and what came of it.
+
+    ``request_id`` is that of the batch when it tells of a whole one.
+    """
 
     at: float
     delivery_id: str
@@ -136,10 +139,11 @@ class Hooks:
     ) -> None:
         moment = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
         expected = Webhook(self.secrets[account]).sign(headers["webhook-id"], moment, body.decode())
+        told = json.loads(body)
         arrival = Arrival(
             time.time(),
             headers["webhook-id"],
-            json.loads(body)["requestId"],
+            told.get("requestId") or told["batchId"],
             account,
             expected in signature.split(" "),
             manner,

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from tests.chaos.operations import CANCEL, POLL, REPLAY, SYNC, Operation
+from tests.chaos.operations import CANCEL, CANCELLED_BATCH, POLL, REPLAY, SYNC, Operation
 from tests.e2e.clients import Customer
 
 OK = "ok"
@@ -46,7 +46,7 @@ class Call:
     outcome: str
     status: int = 0
     code: str = ""
-    request_id: str = ""
+    request_id: str = ""  # or that of the batch
     final: str = ""  # the envelope's status when it was final, with its code or outcome
     key: str = ""
     webhook: bool = False
@@ -175,6 +175,10 @@ class Line:
         request_id = self.submit(operation)
         if not request_id:
             return
+        if operation.is_batch:
+            if operation.kind == CANCELLED_BATCH:
+                self.call(operation, "cancel", "POST", f"/api/batches/{request_id}/cancel")
+            return
         if operation.receiver:
             self._load.remember(operation.account, request_id)
         if operation.kind == CANCEL:
@@ -187,8 +191,14 @@ class Line:
                 self.replay(operation, earlier)
 
     def submit(self, operation: Operation, *, body: Mapping[str, Any] | None = None) -> str | None:
-        """Ask for stories; with a key, again and again until it is known how that went."""
+        """Ask for stories; with a key, again and again until it is known how that went.
+
+        Returns the id of the request or the batch.
+        """
         asked = dict(body or {"username": operation.username})
+        path = STORIES
+        if operation.is_batch:
+            path, asked = f"{STORIES}/batch", {"usernames": operation.names, "webhookMode": operation.mode}
         if operation.receiver:
             asked["webhookUrl"] = self._load.webhook_url(operation)
         headers = {"Idempotency-Key": operation.key} if operation.key else {}
@@ -197,7 +207,7 @@ class Line:
         deadline = time.monotonic() + PERSISTENCE
         pause = 0.1
         while True:
-            call = self.call(operation, "submit", "POST", STORIES, json=asked, headers=headers)
+            call = self.call(operation, "submit", "POST", path, json=asked, headers=headers)
             if call.outcome != UNKNOWN or not operation.key or time.monotonic() > deadline:
                 return call.request_id or None
             time.sleep(pause)
@@ -236,11 +246,11 @@ class Line:
 def _judged(seen: dict[str, Any], answer: requests.Response) -> Call:
     body = answer.json() if answer.content else {}
     code = body.get("code", "")
-    request_id = body.get("requestId", "")
-    if not request_id.startswith("req_"):
+    request_id = body.get("requestId") or body.get("batchId", "")
+    if not request_id.startswith(("req_", "bat_")):
         request_id = ""  # an exchange that made no request has an id of another kind
     final = ""
-    if "finishedAt" in body:
+    if "finishedAt" in body and "requestId" in body:
         final = f"{body['status']}:{body.get('outcome') or code}"
     if answer.ok or final:
         outcome = OK

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from service.domain.batches import EACH, WEBHOOK_MODES
 
 ACCOUNTS = 6
 POOR = ACCOUNTS - 1  # has credits for a part of what it asks for only
@@ -16,7 +18,9 @@ POLL = "poll"
 SYNC = "sync"
 CANCEL = "cancel"
 REPLAY = "replay"  # a webhook, and an earlier one sent again
-_KINDS = {WEBHOOK: 66, POLL: 9, SYNC: 12, CANCEL: 5, REPLAY: 8}
+BATCH = "batch"
+CANCELLED_BATCH = "cancelled batch"
+_KINDS = {WEBHOOK: 64, POLL: 9, SYNC: 12, CANCEL: 5, REPLAY: 8, BATCH: 1.6, CANCELLED_BATCH: 0.4}
 
 # What is under a name of `.hooks.test` is resolved by inside/sitecustomize.py.
 _RECEIVERS = {
@@ -40,6 +44,7 @@ _NAMES = {
     "error_user{}": 3,
 }
 _PEOPLE = 400
+_BATCH_SIZES = (2, 40)
 _WITH_KEY = 0.85
 _BY_THE_POOR = 0.03
 
@@ -54,6 +59,12 @@ class Operation:
     username: str
     receiver: str
     has_key: bool
+    names: tuple[str, ...] = ()  # of a batch
+    mode: str = EACH  # of its webhooks
+
+    @property
+    def is_batch(self) -> bool:
+        return bool(self.names)
 
     @property
     def key(self) -> str | None:
@@ -65,16 +76,23 @@ def operations(seed: int, count: int) -> Iterator[Operation]:
     rng = random.Random(f"operations:{seed}")
     for number in range(count):
         kind = _draw(rng, _KINDS)
-        takes_webhook = kind in (WEBHOOK, REPLAY) or (kind == CANCEL and rng.random() < 0.5)
+        is_batch = kind in (BATCH, CANCELLED_BATCH)
+        takes_webhook = kind in (WEBHOOK, REPLAY) or ((is_batch or kind == CANCEL) and rng.random() < 0.5)
         yield Operation(
             number,
             POOR if rng.random() < _BY_THE_POOR else rng.randrange(POOR),
             kind,
-            _draw(rng, _NAMES).format(rng.randrange(_PEOPLE)),
+            _name(rng),
             _draw(rng, _RECEIVERS) if takes_webhook else "",
             rng.random() < _WITH_KEY,
+            tuple(_name(rng) for _ in range(rng.randint(*_BATCH_SIZES))) if is_batch else (),
+            rng.choice(WEBHOOK_MODES),
         )
 
 
-def _draw(rng: random.Random, weights: dict[str, int]) -> str:
+def _name(rng: random.Random) -> str:
+    return _draw(rng, _NAMES).format(rng.randrange(_PEOPLE))
+
+
+def _draw(rng: random.Random, weights: Mapping[str, float]) -> str:
     return rng.choices(list(weights), list(weights.values()))[0]

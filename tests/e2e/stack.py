@@ -258,7 +258,7 @@ class Stack:
         return self._services
 
     @property
-    def store(self) -> Redis:
+    def redis(self) -> Redis:
         """The client behind `services`."""
         assert self.services
         assert self._redis is not None
