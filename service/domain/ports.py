@@ -6,7 +6,7 @@ them together. Every store method raises StoreUnavailable when the store does no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from service.domain.backups import (
 from service.domain.credits import Balance, LedgerEntry
 from service.domain.deliveries import Attempt, Delivery, DeliveryClaim, Plan
 from service.domain.errors import SessionVerdict
-from service.domain.instagram import Leased, Missing, SessionRecord, Unavailable
+from service.domain.instagram import Known, Leased, Missing, SessionRecord, Unavailable
 from service.domain.policy import Policy
 from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
 from service.domain.sharing import Flight, Landing, Shared
@@ -337,10 +337,15 @@ class SessionStore(Protocol):
 
 
 class InstagramIdStore(Protocol):
-    """Remembers which id an Instagram username has."""
+    """Remembers which id an Instagram username has, and for a shorter time whether it is private."""
 
-    def get(self, username: str) -> str | Missing | None: ...
-    def put(self, username: str, user_id: str) -> None: ...
+    def get(self, username: str) -> Known | Missing | None: ...
+    def get_many(self, usernames: Sequence[str]) -> list[Known | Missing | None]:
+        """Return the same for many, in the order of ``usernames``."""
+        ...
+
+    def put(self, username: str, user_id: str, user: dict[str, Any] | None = None) -> None: ...
+    def put_many(self, known: Mapping[str, Known]) -> None: ...
     def put_missing(self, username: str) -> None: ...
     def forget(self, username: str) -> None: ...
 

@@ -21,7 +21,7 @@ from service.stores import keys
 from tests.conftest import SHARDS, RecordingQueue, make_services
 from tests.redis.kit import Lua, submission
 from workers import gather, sweep
-from workers.sources.contract import Reel
+from workers.sources.contract import GoOn, Reel, always
 
 A, B, C = (ids.new_id(ids.ACCOUNT, shard, 1_700_000_000_000) for shard in range(3))
 
@@ -48,7 +48,7 @@ class Upstream:
             raise self.errors[username]
         return reel(username)
 
-    def reels(self, usernames: Sequence[str]) -> dict[str, Reel | FetchError]:
+    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
         self.together.append(list(usernames))
         found = {name: self.errors.get(name) or reel(name) for name in usernames}
         return {name: brought for name, brought in found.items() if name not in self.alone}
