@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -117,6 +117,14 @@ class Requests:
     def get(self, request_id: str) -> RequestRecord | None:
         return request_record(request_id, self._redis.hgetall(keys.request(request_id)))
 
+    def get_many(self, request_ids: Sequence[str]) -> list[RequestRecord | None]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in request_ids:
+                pipe.hgetall(keys.request(name))
+            return [
+                request_record(name, fields) for name, fields in zip(request_ids, pipe.execute(), strict=True)
+            ]
+
     def envelope(self, request_id: str) -> bytes | None:
         options = {NEVER_DECODE: True}
         packed = self._redis.execute_command("GET", keys.result(request_id), **options)
@@ -154,34 +162,41 @@ class Requests:
     ) -> list[tuple[RequestRecord | None, str]]:
         top = f"({cursor}" if cursor else "+"
         names = self._redis.zrevrangebylex(keys.account_requests(account_id), top, "-", start=0, num=count)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hgetall(keys.request(name))
-            return [
-                (request_record(name, fields), name)
-                for name, fields in zip(names, pipe.execute(), strict=True)
-            ]
+        return list(zip(self.get_many(names), names, strict=True))
 
     def claim(self, request_id: str) -> Claim | None:
-        answer = self._claim(
+        return _claimed(request_id, self._send_claim(request_id))
+
+    def claim_many(self, request_ids: Sequence[str]) -> list[Claim | None]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for request_id in request_ids:
+                self._send_claim(request_id, pipe)
+            return [_claimed(*pair) for pair in zip(request_ids, pipe.execute(), strict=True)]
+
+    def _send_claim(self, request_id: str, client: Client = None) -> Any:
+        return self._claim(
             keys=[keys.request(request_id), keys.open_requests(ids.shard_in(request_id))],
             args=[request_id, self._policy.lease * 1000],
+            client=client,
         )
-        if not answer:
-            return None
-        fence, lease_until, fields = answer
-        record = request_record(request_id, scripts.pairs(fields))
-        assert record is not None  # noqa: S101 - the script returned its fields
-        return Claim(record, int(fence), int(lease_until))
 
     def renew(self, claim: Claim) -> None:
+        if not self._send_renew(claim):
+            raise LeaseLost(f"Another worker holds {claim.request.request_id}, or it has ended.")
+
+    def renew_many(self, claims: Sequence[Claim]) -> None:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for claim in claims:
+                self._send_renew(claim, pipe)
+            pipe.execute()
+
+    def _send_renew(self, claim: Claim, client: Client = None) -> Any:
         request_id = claim.request.request_id
-        renewed = self._renew(
+        return self._renew(
             keys=[keys.request(request_id), keys.open_requests(ids.shard_in(request_id))],
             args=[request_id, claim.fence, self._policy.lease * 1000],
+            client=client,
         )
-        if not renewed:
-            raise LeaseLost(f"Another worker holds {request_id}, or it has ended.")
 
     def release(self, claim: Claim) -> None:
         request_id = claim.request.request_id
@@ -265,6 +280,15 @@ class Requests:
             args=[request_id, self._policy.sweep_interval * 1000, SWEEP_WAIT_MAX_MS],
         )
         return int(looks)
+
+
+def _claimed(request_id: str, answer: list[Any]) -> Claim | None:
+    if not answer:
+        return None
+    fence, lease_until, fields = answer
+    record = request_record(request_id, scripts.pairs(fields))
+    assert record is not None  # noqa: S101 - the script returned its fields
+    return Claim(record, int(fence), int(lease_until))
 
 
 def _owed(request: RequestRecord, delivery_id: str) -> Owed | None:
