@@ -80,7 +80,10 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
         hosts=Hosts(redis, policy),
         sessions=InstagramSessions(redis, fernet),
         instagram_ids=InstagramIds(
-            redis, days=settings.id_ttl / 86_400, missing_seconds=settings.missing_id_ttl
+            redis,
+            days=settings.id_ttl / 86_400,
+            seen_seconds=settings.privacy_ttl,
+            missing_seconds=settings.missing_id_ttl,
         ),
         stats=Stats(redis, shards),
         queue=CeleryQueue(make_celery(settings.broker_url)),

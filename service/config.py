@@ -61,6 +61,7 @@ class Settings:
     upstream_read_timeout: float
     session_wait: float
     id_ttl: int
+    privacy_ttl: int
     missing_id_ttl: int
     rest_scale: float
     policy: Policy
@@ -114,6 +115,7 @@ def _settings(env: FileAwareEnv) -> Settings:
         "upstream_read_timeout": env.float("UPSTREAM_READ_TIMEOUT", 15.0, validate=Range(min=0.1)),
         "session_wait": env.float("SESSION_WAIT", 10.0, validate=Range(min=0)),
         "id_ttl": env.int("ID_TTL", 3 * 86_400, validate=Range(min=0)),
+        "privacy_ttl": env.int("PRIVACY_TTL", 6 * 3_600, validate=Range(min=0)),
         "missing_id_ttl": env.int("MISSING_ID_TTL", 300, validate=Range(min=0)),
         "rest_scale": env.float("REST_SCALE", 1.0, validate=Range(min=0)),
     }

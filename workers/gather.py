@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from contextlib import suppress
+from functools import partial
 from threading import BoundedSemaphore
 
 import structlog
 
-from service.domain.dispatch import CHUNK, hint, publish
-from service.domain.errors import FetchError, LeaseLost
+from service.domain.dispatch import CHUNK, hint, publish_all
+from service.domain.errors import FetchError, LeaseLost, StoreUnavailable
 from service.domain.ports import Services
 from service.domain.requests import Claim, RequestRecord
-from service.domain.sharing import Flight
+from service.domain.sharing import Flight, Landing
 from workers import scrape
-from workers.endings import Endings
-from workers.shared import landing_of
+from workers.scrape import Stopping
 from workers.sources.contract import Reel, Source
+
+Boarded = tuple[Flight, Claim]
+
+# A claim lasts LEASE seconds, which is longer than one call upstream with all its waits.
+RENEW_EVERY = 1.0  # seconds
 
 log = structlog.get_logger(__name__)
 
 
-def run(services: Services, source: Source, places: BoundedSemaphore, stopping: Callable[[], bool]) -> None:
+def run(services: Services, source: Source, places: BoundedSemaphore, stopping: Stopping) -> None:
     """Take requests out of the bulk queue and work on them, if one of the ``places`` is free.
 
     The other threads are for callers who wait. What is left in the queue is somebody else's turn: a
     message for it is published at the end, and the pump sees to it that there are enough of them.
     """
-    if not places.acquire(blocking=False):
+    if stopping() or not places.acquire(blocking=False):
         return
     try:
         _chunk(services, source, services.bulk.take(CHUNK), stopping)
@@ -37,61 +43,129 @@ def run(services: Services, source: Source, places: BoundedSemaphore, stopping: 
         hint(services, 1)
 
 
-def _chunk(services: Services, source: Source, request_ids: list[str], stopping: Callable[[], bool]) -> None:
+def _chunk(services: Services, source: Source, request_ids: list[str], stopping: Stopping) -> None:
     if len(request_ids) == 1:
         scrape.run(services, source, request_ids[0], stopping)
         return
-    flights = [flight for each in request_ids if (flight := _board(services, each)) is not None]
-    found = source.reels([flight.username for flight, _ in flights]) if flights else {}
-    left = [record for flight, claim in flights if (record := _land(services, flight, claim, found))]
+    records = _open(services, request_ids)
+    # One that takes its workers down must not take the others with it until all are given up.
+    alone = [record for record in records if 2 * record.attempts >= services.policy.max_attempts]
+    left = _together(services, source, [record for record in records if record not in alone], stopping)
+    left += alone
     for number, record in enumerate(left):
         if stopping():
-            for each in left[number:]:
-                publish(services, each)
+            publish_all(services, left[number:])
             return
         scrape.run(services, source, record.request_id, stopping)
 
 
-def _board(services: Services, request_id: str) -> tuple[Flight, Claim] | None:
-    """Return the right to fetch for a request; None when it was served, waits for another one, or ended."""
-    record = services.requests.get(request_id)
-    if record is None or record.is_final:
-        services.requests.claim(request_id)  # takes it out of the open ones
-        return None
-    if scrape.serve_shared(services, record):
-        return None
-    flight = services.reels.board(record.username, request_id)
-    if flight is None:
-        return None
-    claim = services.requests.claim(request_id, record.batch_id)
-    if claim is None or claim.request.attempts > services.policy.max_attempts:
+def _open(services: Services, request_ids: list[str]) -> list[RequestRecord]:
+    found: list[RequestRecord] = []
+    for request_id, record in zip(request_ids, services.requests.get_many(request_ids), strict=True):
+        if record is None or record.is_final:
+            services.requests.claim(request_id)  # takes it out of the open ones
+        else:
+            found.append(record)
+    return found
+
+
+def _together(
+    services: Services, source: Source, records: list[RequestRecord], stopping: Stopping
+) -> list[RequestRecord]:
+    """End what can be ended with few calls; return the requests that have to be asked for alone."""
+    boarded = _board(services, _not_shared(services, records))
+    if not boarded:
+        return []
+    return _land(services, boarded, _ask(services, source, boarded, stopping))
+
+
+def _board(services: Services, to_fetch: list[RequestRecord]) -> list[Boarded]:
+    """Return the right to fetch; who has none waits for somebody else's fetch, or is in other hands."""
+    flights = zip(to_fetch, services.reels.board_many(to_fetch), strict=True)
+    flying = [(record, flight) for record, flight in flights if flight is not None]
+    claims = services.requests.claim_many([record for record, _ in flying])
+    boarded: list[Boarded] = []
+    for (record, flight), claim in zip(flying, claims, strict=True):
         if claim is not None:
-            scrape.settle(services, claim, Endings(services, claim).not_worked_on())
-        scrape.serve_waiting(services, record.username, services.reels.land(flight, None))
-        return None
-    return flight, claim
+            boarded.append((flight, claim))
+        else:
+            scrape.serve_waiting(services, record.username, services.reels.land(flight, None))
+    return boarded
+
+
+def _not_shared(services: Services, records: list[RequestRecord]) -> list[RequestRecord]:
+    """End those requests for which there is a shared reel; return the others."""
+    others = []
+    reels, now = services.reels.get_many([record.username for record in records])
+    for record, shared in zip(records, reels, strict=True):
+        if shared is not None and shared.serves(record, now):
+            scrape.serve(services, record, shared, now)
+        else:
+            others.append(record)
+    return others
+
+
+def _ask(
+    services: Services, source: Source, boarded: list[Boarded], stopping: Stopping
+) -> dict[str, Reel | FetchError]:
+    """Return what one call finds; what goes wrong with it is found out with each request alone."""
+    go_on = _Watch(services, [claim for _, claim in boarded], stopping)
+    try:
+        return source.reels([flight.username for flight, _ in boarded], go_on)
+    except StoreUnavailable:
+        return {}
+    except Exception as error:
+        log.exception("gather.unexpected", error=str(error))
+        return {}
+
+
+class _Watch:
+    """Tells a source whether to go on, and holds the claims meanwhile: a group may take long."""
+
+    def __init__(self, services: Services, claims: list[Claim], stopping: Stopping) -> None:
+        self._services = services
+        self._claims = claims
+        self._stopping = stopping
+        self._renewed = time.monotonic()
+
+    def __call__(self) -> bool:
+        if self._stopping():
+            return False
+        if time.monotonic() - self._renewed > RENEW_EVERY:
+            with suppress(StoreUnavailable):  # whether a claim still holds shows at the end
+                self._services.requests.renew_many(self._claims)
+            self._renewed = time.monotonic()
+        return True
 
 
 def _land(
-    services: Services, flight: Flight, claim: Claim, found: dict[str, Reel | FetchError]
-) -> RequestRecord | None:
-    """Settle with what was found; return the request when it has to be asked for alone."""
-    brought = found.get(flight.username)
-    try:
-        if brought is None:
-            services.requests.release(claim)
-        elif isinstance(brought, FetchError):
-            scrape.settle(services, claim, Endings(services, claim).failed(brought))
+    services: Services, boarded: list[Boarded], found: dict[str, Reel | FetchError]
+) -> list[RequestRecord]:
+    """Settle with what was found; return the requests that have to be asked for alone."""
+    landings: list[tuple[Flight, Landing | None]] = []
+    left: list[RequestRecord] = []
+    for flight, claim in boarded:
+        landing = None
+        if flight.username in found:
+            ending, landing = scrape.judge(services, claim, partial(_brought, found[flight.username]))
+            scrape.settle(services, claim, ending)
         else:
-            scrape.settle(services, claim, Endings(services, claim).succeeded(brought))
+            left.append(_released(services, claim))
+        landings.append((flight, landing))
+    for (flight, _), waiting in zip(landings, services.reels.land_many(landings), strict=True):
+        scrape.serve_waiting(services, flight.username, waiting)
+    return left
+
+
+def _brought(what: Reel | FetchError) -> Reel:
+    if isinstance(what, FetchError):
+        raise what
+    return what
+
+
+def _released(services: Services, claim: Claim) -> RequestRecord:
+    try:
+        services.requests.release(claim)
     except LeaseLost:
         log.warning("scrape.lease_lost", requestId=claim.request.request_id, fence=claim.fence)
-    waiting = services.reels.land(flight, None if brought is None else landing_of(brought))
-    if brought is not None:
-        scrape.serve_waiting(services, flight.username, waiting)
-        return None
-    for request_id in waiting:
-        record = services.requests.get(request_id)
-        if record is not None and not record.is_final:
-            publish(services, record)
     return claim.request

@@ -69,7 +69,7 @@ def serve_shared(services: Services, record: RequestRecord) -> bool:
     shared, now = services.reels.get(record.username)
     if shared is None or not shared.serves(record, now):
         return False
-    _serve(services, record, shared, now)
+    serve(services, record, shared, now)
     return True
 
 
@@ -83,12 +83,12 @@ def serve_waiting(services: Services, username: str, waiting: list[str]) -> None
         if record is None or record.is_final:
             continue
         if shared and shared.serves(record, now):
-            _serve(services, record, shared, now)
+            serve(services, record, shared, now)
         else:
             publish(services, record)
 
 
-def _serve(services: Services, record: RequestRecord, shared: Shared, now: int) -> None:
+def serve(services: Services, record: RequestRecord, shared: Shared, now: int) -> None:
     """End a request with what was fetched for another one."""
     claim = services.requests.claim(record.request_id, record.batch_id)
     if claim is None:
@@ -107,7 +107,7 @@ def _fly(services: Services, source: Source, record: RequestRecord, stopping: St
     if claim is None:
         return None
     try:
-        ending, landing = _work(services, source, claim, stopping)
+        ending, landing = judge(services, claim, lambda: _fetch(services, source, claim, stopping))
     except LeaseLost:
         log.warning("scrape.lease_lost", requestId=request_id, fence=claim.fence)
         return None
@@ -158,19 +158,17 @@ class _Stopped(Exception):
     """The process is told to end before the request could be."""
 
 
-def _work(
-    services: Services, source: Source, claim: Claim, stopping: Stopping
-) -> tuple[Ending, Landing | None]:
-    """Return how the request ends, and what may be shared.
+def judge(services: Services, claim: Claim, fetch: Callable[[], Reel]) -> tuple[Ending, Landing | None]:
+    """Return how the request ends with what ``fetch`` returns or raises, and what may be shared.
 
-    Raises LeaseLost, StoreUnavailable, and _Stopped when there is another try to make and no time.
+    Passes on LeaseLost, StoreUnavailable, and _Stopped when there is another try to make and no time.
     """
     endings = Endings(services, claim)
     if claim.request.attempts > services.policy.max_attempts:
         # Whatever takes the workers down with it must not do so for ever.
         return endings.not_worked_on(), None
     try:
-        reel = _fetch(services, source, claim, stopping)
+        reel = fetch()
         return endings.succeeded(reel), landing_of(reel)
     except FetchError as error:
         return endings.failed(error), landing_of(error)

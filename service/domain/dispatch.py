@@ -35,13 +35,12 @@ def publish_all(services: Services, records: Iterable[RequestRecord]) -> None:
         publish_bulk(services, account_id, request_ids)
 
 
-def publish_bulk(services: Services, account_id: str, request_ids: Sequence[str]) -> int:
-    """Put an account's requests into the bulk queue; return how many were not there yet."""
+def publish_bulk(services: Services, account_id: str, request_ids: Sequence[str]) -> None:
+    """Put an account's requests into the bulk queue, and call workers for them."""
     added = 0
     with suppress(StoreUnavailable):  # they are accepted: the sweep does it again
         added = services.bulk.push(account_id, request_ids)
     hint(services, added)
-    return added
 
 
 def hint(services: Services, waiting: int) -> None:

@@ -24,6 +24,18 @@ class Missing(Enum):
 NOT_FOUND = Missing.NOT_FOUND
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is remembered of a username: its id and, if it was seen lately, its raw user object.
+
+    ``user`` holds at least a bool ``is_private``. It is remembered for public accounts and for private
+    ones that the session which saw them did not follow: what such an account shows is the same to all.
+    """
+
+    user_id: str
+    user: dict[str, Any] | None = None
+
+
 class SessionState(StrEnum):
     """Where a session stands."""
 

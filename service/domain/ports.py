@@ -6,7 +6,7 @@ them together. Every store method raises StoreUnavailable when the store does no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -26,7 +26,7 @@ from service.domain.batches import BatchRecord, BatchSubmission
 from service.domain.credits import Balance, LedgerEntry
 from service.domain.deliveries import Attempt, Delivery, DeliveryClaim, Plan
 from service.domain.errors import SessionVerdict
-from service.domain.instagram import Leased, Missing, SessionRecord, Unavailable
+from service.domain.instagram import Known, Leased, Missing, SessionRecord, Unavailable
 from service.domain.policy import Policy
 from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
 from service.domain.sharing import Flight, Landing, Shared
@@ -52,11 +52,8 @@ class RequestStore(Protocol):
         ...
 
     def get(self, request_id: str) -> RequestRecord | None: ...
-
     def get_many(self, request_ids: Sequence[str]) -> list[RequestRecord | None]: ...
-
     def envelopes(self, request_ids: Sequence[str]) -> list[bytes | None]: ...
-
     def envelope(self, request_id: str) -> bytes | None:
         """Return the final envelope (JSON), or None before the end or after its lifetime."""
         ...
@@ -74,8 +71,13 @@ class RequestStore(Protocol):
         """
         ...
 
+    def claim_many(self, records: Sequence[RequestRecord]) -> list[Claim | None]: ...
     def renew(self, claim: Claim) -> None:
         """Prolong the lease. Raises LeaseLost."""
+        ...
+
+    def renew_many(self, claims: Sequence[Claim]) -> None:
+        """Prolong the leases of those that are still held."""
         ...
 
     def release(self, claim: Claim) -> None:
@@ -140,13 +142,18 @@ class ReelStore(Protocol):
         """Return what may be shared of an account, and the store's time (Unix ms)."""
         ...
 
+    def get_many(self, usernames: Sequence[str]) -> tuple[list[Shared | None], int]: ...
     def board(self, username: str, request_id: str) -> Flight | None:
         """Begin a fetch; None when somebody fetches already: then the request waits for that."""
         ...
 
+    def board_many(self, requests: Sequence[RequestRecord]) -> list[Flight | None]: ...
+
     def land(self, flight: Flight, landing: Landing | None) -> list[str]:
         """End a fetch with what may be shared (None: nothing); return the ids of those who waited."""
         ...
+
+    def land_many(self, landings: Sequence[tuple[Flight, Landing | None]]) -> list[list[str]]: ...
 
 
 class BulkStore(Protocol):
@@ -390,10 +397,15 @@ class SessionStore(Protocol):
 
 
 class InstagramIdStore(Protocol):
-    """Remembers which id an Instagram username has."""
+    """Remembers which id an Instagram username has, and for a shorter time whether it is private."""
 
-    def get(self, username: str) -> str | Missing | None: ...
-    def put(self, username: str, user_id: str) -> None: ...
+    def get(self, username: str) -> Known | Missing | None: ...
+    def get_many(self, usernames: Sequence[str]) -> list[Known | Missing | None]:
+        """Return the same for many, in the order of ``usernames``."""
+        ...
+
+    def put(self, username: str, user_id: str, user: dict[str, Any] | None = None) -> None: ...
+    def put_many(self, known: Mapping[str, Known]) -> None: ...
     def put_missing(self, username: str) -> None: ...
     def forget(self, username: str) -> None: ...
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import gzip
 import secrets
+from collections.abc import Sequence
+from typing import Any
 
 from redis.client import NEVER_DECODE
 
 from service.domain.policy import Policy
+from service.domain.requests import RequestRecord
 from service.domain.sharing import Flight, Landing, Shared
 from service.stores import keys, scripts
 from service.stores.connection import Client, store_adapter
@@ -31,29 +34,53 @@ class Reels:
         self._land = scripts.load(redis, "flight_land")
 
     def get(self, username: str) -> tuple[Shared | None, int]:
+        [shared], now = self.get_many([username])
+        return shared, now
+
+    def get_many(self, usernames: Sequence[str]) -> tuple[list[Shared | None], int]:
         options = {NEVER_DECODE: True}
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
-            pipe.execute_command("HMGET", keys.reel(username), *FIELDS, **options)
-            (seconds, micros), values = pipe.execute()
-        now = seconds * 1000 + micros // 1000
-        if values[0] is None:
-            return None, now
-        started, fetched, until, code, body = values
-        return Shared(int(started), int(fetched), int(until), gzip.decompress(body), code.decode()), now
+            for username in usernames:
+                pipe.execute_command("HMGET", keys.reel(username), *FIELDS, **options)
+            (seconds, micros), *rows = pipe.execute()
+        return [_shared(values) for values in rows], seconds * 1000 + micros // 1000
 
     def board(self, username: str, request_id: str) -> Flight | None:
         token = secrets.token_hex(8)
-        started = self._board(
+        return _flight(username, token, self._send_board(username, token, request_id))
+
+    def board_many(self, requests: Sequence[RequestRecord]) -> list[Flight | None]:
+        """The first of several that want the same reel fetches it."""
+        tokens = [secrets.token_hex(8) for _ in requests]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for request, token in zip(requests, tokens, strict=True):
+                self._send_board(request.username, token, request.request_id, pipe)
+            return [
+                _flight(request.username, token, started)
+                for request, token, started in zip(requests, tokens, pipe.execute(), strict=True)
+            ]
+
+    def _send_board(self, username: str, token: str, request_id: str, client: Client = None) -> Any:
+        return self._board(
             keys=[keys.flight(username), keys.flight_waiting(username)],
             args=[token, self._lease_ms, request_id],
+            client=client,
         )
-        return Flight(username, token, int(started)) if started else None
 
     def land(self, flight: Flight, landing: Landing | None) -> list[str]:
+        return [str(name) for name in self._send_land(flight, landing)]
+
+    def land_many(self, landings: Sequence[tuple[Flight, Landing | None]]) -> list[list[str]]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for flight, landing in landings:
+                self._send_land(flight, landing, pipe)
+            return [[str(name) for name in waiting] for waiting in pipe.execute()]
+
+    def _send_land(self, flight: Flight, landing: Landing | None, client: Client = None) -> Any:
         lifetime = landing.lifetime if landing else 0
         kept = landing or Landing(b"")
-        waiting = self._land(
+        return self._land(
             keys=[
                 keys.flight(flight.username),
                 keys.flight_waiting(flight.username),
@@ -67,5 +94,16 @@ class Reels:
                 kept.code,
                 gzip.compress(kept.body, COMPRESSION_LEVEL, mtime=0),
             ],
+            client=client,
         )
-        return [str(name) for name in waiting]
+
+
+def _shared(values: list[Any]) -> Shared | None:
+    if values[0] is None:
+        return None
+    started, fetched, until, code, body = values
+    return Shared(int(started), int(fetched), int(until), gzip.decompress(body), code.decode())
+
+
+def _flight(username: str, token: str, started: Any) -> Flight | None:
+    return Flight(username, token, int(started)) if started else None

@@ -171,25 +171,39 @@ class Requests:
         return list(zip(self.get_many(names), names, strict=True))
 
     def claim(self, request_id: str, batch_id: str | None = None) -> Claim | None:
-        answer = self._claim(
+        return _claimed(request_id, self._send_claim(request_id, batch_id))
+
+    def claim_many(self, records: Sequence[RequestRecord]) -> list[Claim | None]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for record in records:
+                self._send_claim(record.request_id, record.batch_id, pipe)
+            answers = zip(records, pipe.execute(), strict=True)
+            return [_claimed(record.request_id, answer) for record, answer in answers]
+
+    def _send_claim(self, request_id: str, batch_id: str | None, client: Client = None) -> Any:
+        return self._claim(
             keys=[*_open_keys(request_id), keys.batch(batch_id or request_id)],
             args=[request_id, self._policy.lease * 1000],
+            client=client,
         )
-        if not answer:
-            return None
-        fence, lease_until, fields = answer
-        record = request_record(request_id, scripts.pairs(fields))
-        assert record is not None  # noqa: S101 - the script returned its fields
-        return Claim(record, int(fence), int(lease_until))
 
     def renew(self, claim: Claim) -> None:
+        if not self._send_renew(claim):
+            raise LeaseLost(f"Another worker holds {claim.request.request_id}, or it has ended.")
+
+    def renew_many(self, claims: Sequence[Claim]) -> None:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for claim in claims:
+                self._send_renew(claim, pipe)
+            pipe.execute()
+
+    def _send_renew(self, claim: Claim, client: Client = None) -> Any:
         request_id = claim.request.request_id
-        renewed = self._renew(
+        return self._renew(
             keys=_open_keys(request_id),
             args=[request_id, claim.fence, self._policy.lease * 1000],
+            client=client,
         )
-        if not renewed:
-            raise LeaseLost(f"Another worker holds {request_id}, or it has ended.")
 
     def release(self, claim: Claim) -> None:
         request_id = claim.request.request_id
@@ -308,6 +322,15 @@ class Requests:
 
 def _open_keys(request_id: str) -> list[str]:
     return [keys.request(request_id), keys.open_requests(ids.shard_in(request_id))]
+
+
+def _claimed(request_id: str, answer: list[Any]) -> Claim | None:
+    if not answer:
+        return None
+    fence, lease_until, fields = answer
+    record = request_record(request_id, scripts.pairs(fields))
+    assert record is not None  # noqa: S101 - the script returned its fields
+    return Claim(record, int(fence), int(lease_until))
 
 
 def _owed(request: RequestRecord, delivery_id: str) -> Owed | None:

@@ -25,7 +25,7 @@ from service.domain.errors import FetchError, Retry
 from service.domain.ports import Services
 from tests.conftest import RecordingQueue, make_services
 from workers import gather, scrape
-from workers.sources.contract import Reel
+from workers.sources.contract import GoOn, Reel, always
 
 STORIES = "/api/instagram/stories"
 JSON = "application/json"
@@ -155,7 +155,7 @@ class FakeSource:
             raise self.answer
         return self.answer
 
-    def reels(self, usernames: Sequence[str]) -> dict[str, Reel | FetchError]:
+    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
         return {}  # each is asked for alone
 
 

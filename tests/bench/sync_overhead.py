@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.cli.local import SIMULATED_SESSIONS
-from service.domain.instagram import settings_from_sessionid
+from service.domain.instagram import Known, settings_from_sessionid
 from tests.e2e.clients import Customer
 from tests.e2e.stack import Stack, leaving_nothing
 from workers.sources.accounts import client_factory
@@ -75,7 +75,9 @@ class Bench:
             name = f"bench{number:02d}"
             if self._customer.stories(name).json()["outcome"] == "found":
                 self._names.append(name)
-                self._ids[name] = str(self._stack.services.instagram_ids.get(name))
+                known = self._stack.services.instagram_ids.get(name)
+                assert isinstance(known, Known)
+                self._ids[name] = known.user_id
             if len(self._names) == NAMES:
                 break
         # Every thread of the worker, every client and every connection is there before it counts.

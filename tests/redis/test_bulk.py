@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from redis import Redis
+from redis.connection import AbstractConnection
 
 from service.actions.audit import audit
 from service.config import Settings
 from service.domain import ids
 from service.domain.dispatch import CHUNK, HINTS_MOST, publish_bulk
-from service.domain.errors import AccountPrivate, FetchError, UpstreamFailed
+from service.domain.errors import AccountPrivate, FetchError, StoreUnavailable, UpstreamFailed
 from service.domain.ports import Services
 from service.domain.requests import BULK, GATHER
 from service.stores import keys
 from tests.conftest import SHARDS, RecordingQueue, make_services
 from tests.redis.kit import Lua, submission
-from workers import gather, sweep
-from workers.sources.contract import Reel
+from workers import gather, scrape, sweep
+from workers.sources.contract import GoOn, Reel, always
 
 A, B, C = (ids.new_id(ids.ACCOUNT, shard, 1_700_000_000_000) for shard in range(3))
 
@@ -41,16 +43,25 @@ class Upstream:
         self.errors = errors or {}
         self.together: list[list[str]] = []
         self.asked: list[str] = []
+        # Called with each name of a group, and with each that is asked for alone.
+        self.before: Callable[[str], None] = lambda _: None
+        self.before_one: Callable[[str], None] = lambda _: None
 
     def stories(self, username: str) -> Reel:
         self.asked.append(username)
+        self.before_one(username)
         if username in self.errors:
             raise self.errors[username]
         return reel(username)
 
-    def reels(self, usernames: Sequence[str]) -> dict[str, Reel | FetchError]:
+    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
         self.together.append(list(usernames))
-        found = {name: self.errors.get(name) or reel(name) for name in usernames}
+        found = {}
+        for name in usernames:
+            self.before(name)
+            if not go_on():
+                break
+            found[name] = self.errors.get(name) or reel(name)
         return {name: brought for name, brought in found.items() if name not in self.alone}
 
 
@@ -194,16 +205,34 @@ def test_what_the_one_call_does_not_tell_is_asked_for_alone(services: Services, 
     assert audit(services).differences == []
 
 
+def test_a_worker_that_is_to_end_takes_nothing(services: Services, account_id: str) -> None:
+    asked, upstream = ask(services, account_id, "anna", "bert"), Upstream()
+    work(services, upstream, stopping=True)
+    assert (upstream.together, upstream.asked) == ([], [])
+    assert services.bulk.take(9) == asked
+
+
 def test_a_worker_that_is_to_end_leaves_what_it_has_not_begun(
     services: Services, account_id: str, queue: RecordingQueue
 ) -> None:
-    upstream = Upstream(alone=["anna", "bert"])
-    asked = ask(services, account_id, "anna", "bert")
+    """It ends within one try: the source is told, what it found till then counts, the others are put back."""
+    upstream = Upstream(alone=["bert"])
+    stopping = threading.Event()
+
+    def told(name: str) -> None:
+        if name == "bert":
+            stopping.set()
+
+    upstream.before = told
+    asked = ask(services, account_id, "anna", "bert", "carl")
     queue.published.clear()
-    work(services, upstream, stopping=True)
+    gather.run(services, upstream, threading.BoundedSemaphore(1), stopping.is_set)
     assert upstream.asked == []
-    assert sorted(services.bulk.take(9)) == sorted(asked)
-    assert queue.published == [(GATHER, BULK)] * 2
+    assert [outcome(services, each) for each in asked] == [("found", 1), ("queued", 0), ("queued", 0)]
+    assert queue.published == [(GATHER, BULK)]
+    work(services, Upstream())
+    assert [outcome(services, each) for each in asked] == [("found", 1)] * 3
+    assert audit(services).differences == []
 
 
 def test_the_next_chunk_is_another_message(
@@ -284,3 +313,200 @@ def test_a_lost_message_is_pumped_anew_and_no_more_than_needed(
     queue.published.clear()
     assert sweep.pump_bulk(services) == 1
     assert queue.published == [(GATHER, BULK)]
+
+
+class _Killed(BaseException):
+    """What ends a process leaves nobody time for anything."""
+
+
+def run_out(services: Services, redis: Redis, *request_ids: str) -> None:
+    """Let the leases of a worker that is gone be over: those of requests and those of flights."""
+    for each in request_ids:
+        redis.hset(keys.request(each), "lease_until", 1)
+    for flight in redis.keys("{f:*}:flight"):
+        redis.delete(flight)
+    overdue(services, redis)
+
+
+def test_what_a_worker_that_was_killed_had_in_hand_is_done_by_another(
+    services: Services, account_id: str, redis: Redis
+) -> None:
+    def killed(name: str) -> None:
+        if name == "bert":
+            raise _Killed
+
+    asked, upstream = ask(services, account_id, "anna", "bert", "carl"), Upstream()
+    upstream.before = killed
+    with pytest.raises(_Killed):
+        work(services, upstream)
+    assert [outcome(services, each) for each in asked] == [("processing", 0)] * 3
+    run_out(services, redis, *asked)
+    assert sweep.sweep_requests(services) == 3
+    work(services, again := Upstream())
+    assert [sorted(names) for names in again.together] == [["anna", "bert", "carl"]]
+    assert [outcome(services, each) for each in asked] == [("found", 1)] * 3
+    assert [services.requests.get(each).attempts for each in asked] == [2, 2, 2]  # type: ignore[union-attr]
+    assert audit(services).differences == []
+
+
+def test_one_that_takes_workers_down_is_given_up_and_the_others_are_not(
+    services: Services, account_id: str, redis: Redis
+) -> None:
+    def killed(name: str) -> None:
+        if name == "carl":
+            raise _Killed
+
+    names = ["anna", "bert", "carl", "dora", "emil"]
+    asked, upstream = ask(services, account_id, *names), Upstream()
+    upstream.before = upstream.before_one = killed
+    for _ in range(services.policy.max_attempts + 1):
+        with suppress(_Killed):
+            work(services, upstream)
+        run_out(services, redis, *[each for each in asked if outcome(services, each)[0] == "processing"])
+        sweep.sweep_requests(services)
+    assert [outcome(services, each)[0] for each in asked] == [
+        "upstream_error" if name == "carl" else "found" for name in names
+    ]
+    assert audit(services).differences == []
+
+
+# --- what goes wrong with many at a time ---------------------------------------------------------
+
+
+def test_a_group_that_takes_long_keeps_its_claims(
+    services: Services, account_id: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, upstream, seen = ask(services, account_id, "anna", "bert", "carl"), Upstream(), []
+
+    def late(_: str) -> None:
+        seen.append([services.requests.claim(each) for each in asked])
+        for each in asked:
+            redis.hset(keys.request(each), "lease_until", 1)
+
+    monkeypatch.setattr(gather, "RENEW_EVERY", -1)
+    upstream.before = late
+    work(services, upstream)
+    assert seen == [[None] * 3] * 3, "before each call the leases are as long as ever"
+    assert [outcome(services, each) for each in asked] == [("found", 1)] * 3
+
+
+def test_a_claim_that_was_lost_meanwhile_is_left_to_who_has_it(
+    services: Services, account_id: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, upstream, taken = ask(services, account_id, "anna", "bert"), Upstream(), []
+
+    def lost(name: str) -> None:
+        if name == "anna":
+            redis.hset(keys.request(asked[0]), "lease_until", 1)
+            taken.append(services.requests.claim(asked[0]))
+
+    monkeypatch.setattr(gather, "RENEW_EVERY", -1)
+    upstream.before = lost
+    work(services, upstream)
+    assert [outcome(services, each) for each in asked] == [("processing", 0), ("found", 1)]
+    services.requests.release(taken[0])
+    work(services, Upstream())
+    assert audit(services).differences == []
+
+
+def test_who_waits_for_a_fetch_that_another_worker_is_to_settle_gets_its_own(
+    services: Services, account_id: str, queue: RecordingQueue
+) -> None:
+    """A flight without a claim: the request is in somebody else's hands already."""
+    first, other = ask(services, account_id, "anna", "bert")
+    assert services.requests.claim(first) is not None
+    [late] = ask(services, account_id, "anna")
+    work(services, upstream := Upstream())
+    assert upstream.together == [["bert"]]
+    assert [outcome(services, each)[0] for each in (first, other, late)] == ["processing", "found", "queued"]
+    work(services, upstream)
+    assert outcome(services, late) == ("found", 1)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable(), RuntimeError("a mistake of ours")], ids=repr)
+def test_whatever_ends_the_one_call_each_is_asked_for_alone(
+    services: Services, account_id: str, error: Exception
+) -> None:
+    def ends(name: str) -> None:
+        if name == "bert":
+            raise error
+
+    asked, upstream = ask(services, account_id, "anna", "bert"), Upstream()
+    upstream.before = ends
+    work(services, upstream)
+    assert upstream.asked == ["anna", "bert"]
+    assert [outcome(services, each) for each in asked] == [("found", 1)] * 2
+
+
+def test_a_reel_that_cannot_be_used_spoils_no_other(
+    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = Reel("5", {"pk": "5", "username": "bert"}, {"items": object()})
+    asked, upstream = ask(services, account_id, "anna", "bert", "carl"), Upstream()
+    monkeypatch.setattr(
+        upstream, "reels", lambda names, _: {name: reel(name) for name in names} | {"bert": odd}
+    )
+    work(services, upstream)
+    assert [outcome(services, each)[0] for each in asked] == ["found", "internal_error", "found"]
+    assert services.credits.balance(account_id).balance == 998
+    assert audit(services).differences == []
+
+
+def test_what_was_found_outlives_a_short_outage_of_the_store(
+    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, upstream, finish, tries = (
+        ask(services, account_id, "anna", "bert"),
+        Upstream(),
+        services.requests.finish,
+        [],
+    )
+
+    def twice_out(claim: Any, ending: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 3:
+            raise StoreUnavailable
+        return finish(claim, ending)
+
+    monkeypatch.setattr(scrape, "SETTLE_EVERY", 0.01)
+    monkeypatch.setattr(services.requests, "finish", twice_out)
+    work(services, upstream)
+    assert [outcome(services, each) for each in asked] == [("found", 1)] * 2
+    assert (len(upstream.together), upstream.asked) == (1, [])
+
+
+def test_a_store_that_cannot_be_asked_whether_claims_hold_ends_nothing(
+    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out(_: Any) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(gather, "RENEW_EVERY", -1)
+    monkeypatch.setattr(services.requests, "renew_many", out)
+    asked = ask(services, account_id, "anna", "bert")
+    work(services, Upstream())
+    assert [outcome(services, each) for each in asked] == [("found", 1)] * 2
+
+
+# --- what it asks of the store -------------------------------------------------------------------
+
+
+def test_thirty_requests_are_less_than_two_round_trips_each(
+    settings: Settings, valkey: Redis, queue: RecordingQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = make_services(settings, valkey, queue)
+    account_id = services.accounts.create("anna@example.com", "hash").account_id
+    services.credits.add(account_id, 100, entry_type="topup", note="")
+    asked, trips = ask(services, account_id, *[f"user{number}" for number in range(CHUNK)]), []
+    send = AbstractConnection.send_packed_command
+
+    def counted(*args: Any, **options: Any) -> None:
+        trips.append(1)
+        send(*args, **options)
+
+    valkey.script_flush()  # a store that was restarted has forgotten the scripts
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", counted)
+    work(services, Upstream())
+    monkeypatch.undo()
+    assert CHUNK < len(trips) < 2 * CHUNK
+    assert [outcome(services, each) for each in asked] == [("found", 1)] * CHUNK

@@ -7,13 +7,21 @@ import threading
 import time
 from collections import Counter
 
+import fakeredis
 import pytest
 from cryptography.fernet import Fernet, MultiFernet
 from redis import Redis
 
 from service.domain.errors import NotFound, SessionVerdict, StoreUnavailable, ValidationFailed
-from service.domain.instagram import Leased, SessionState, Unavailable, settings_from_sessionid
-from service.stores.instagram_ids import NOT_FOUND, InstagramIds
+from service.domain.instagram import (
+    NOT_FOUND,
+    Known,
+    Leased,
+    SessionState,
+    Unavailable,
+    settings_from_sessionid,
+)
+from service.stores.instagram_ids import InstagramIds
 from service.stores.instagram_sessions import LEASES, READY, InstagramSessions
 
 SETTINGS = settings_from_sessionid("42%3Aabcdefghijklmno%3A7")
@@ -396,11 +404,14 @@ def test_twenty_threads_four_sessions_never_two_holders(pool: InstagramSessions)
 # --- ids -----------------------------------------------------------------------------------------
 
 
+USER = {"pk": 787132, "username": "anna", "full_name": "Anna \ud83d", "is_private": False}
+
+
 def test_ids_are_remembered_without_case(store: Redis) -> None:
     ids = InstagramIds(store, days=2)
     assert ids.get("anna") is None
     ids.put("Anna", "787132")
-    assert ids.get("aNNa") == "787132"
+    assert ids.get("aNNa") == Known("787132")
     assert 172_000 < store.ttl("{ig}:uid:anna") <= 172_800
     ids.forget("ANNA")
     assert ids.get("anna") is None
@@ -412,4 +423,54 @@ def test_missing_names_are_remembered_for_minutes(store: Redis) -> None:
     assert ids.get("nobody") is NOT_FOUND
     assert 0 < store.ttl("{ig}:uid:nobody") <= 120
     ids.put("nobody", "5")
-    assert ids.get("nobody") == "5"
+    assert ids.get("nobody") == Known("5")
+
+
+def test_how_an_account_was_seen_is_remembered_for_hours(store: Redis) -> None:
+    ids = InstagramIds(store, seen_seconds=7_200)
+    ids.put("Anna", "787132", USER)
+    assert ids.get("anna") == Known("787132", USER)
+    assert 7_100 < store.ttl("{ig}:seen:anna") <= 7_200
+    store.delete("{ig}:seen:anna")
+    assert ids.get("anna") == Known("787132")
+
+
+@pytest.mark.parametrize("how", ["put", "put_missing", "forget"])
+def test_what_is_learnt_anew_replaces_how_it_was_seen(store: Redis, how: str) -> None:
+    ids = InstagramIds(store)
+    ids.put("anna", "787132", USER)
+    getattr(ids, how)("Anna", *(["5"] if how == "put" else []))
+    assert not store.exists("{ig}:seen:anna")
+
+
+def test_nothing_of_how_it_was_seen_is_kept_when_that_is_not_wanted(store: Redis) -> None:
+    ids = InstagramIds(store, seen_seconds=0)
+    ids.put("anna", "787132", USER)
+    assert ids.get("anna") == Known("787132")
+
+
+def test_many_are_looked_for_in_one_step_and_come_in_order(store: Redis) -> None:
+    ids = InstagramIds(store)
+    ids.put_many({"Anna": Known("1", USER), "bert": Known("2")})
+    ids.put_missing("carl")
+    calls = _commands(store)
+    names = ["nobody", "BERT", "carl", "anna", "bert"]
+    assert ids.get_many(names) == [None, Known("2"), NOT_FOUND, Known("1", USER), Known("2")]
+    if calls is not None:
+        assert _commands(store) == {**calls, "mget": calls.get("mget", 0) + 1}
+    assert ids.get_many([]) == []
+
+
+def test_what_an_earlier_version_wrote_is_read(store: Redis) -> None:
+    store.set("{ig}:uid:anna", '{"id": "787132"}')
+    store.set("{ig}:uid:bert", '{"id": null}')
+    assert InstagramIds(store).get_many(["anna", "bert"]) == [Known("787132"), NOT_FOUND]
+
+
+def _commands(store: Redis) -> dict[str, int] | None:
+    """How often the server was asked what; None of a fake one."""
+    if isinstance(store, fakeredis.FakeRedis):
+        return None
+    stats = store.info("commandstats")
+    counts = {name.removeprefix("cmdstat_"): each["calls"] for name, each in stats.items()}
+    return {name: count for name, count in counts.items() if name != "info"}

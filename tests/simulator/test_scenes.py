@@ -148,6 +148,13 @@ def test_a_fault_spoils_a_batch(simulator):
     assert response.json()["message"] == "challenge_required"
 
 
+def test_who_is_gone_or_shows_nothing_is_left_out_of_a_batch(simulator):
+    ids = [simulator.user_id(name) for name in ("nasa", "empty_anna", "private_anna", "ben")]
+    assert simulator.knobs(scene_overrides={"ben": "missing"}).ok
+    response = simulator.get("feed/reels_media/", params={"reel_ids": ids})
+    assert list(response.json()["reels"]) == [str(ids[0])]
+
+
 def test_a_private_highlight_stays_closed(simulator):
     number = simulator.user_id("private_anna") * 100
     form = {"signed_body": f'SIGNATURE.{{"user_ids":["highlight:{number}"]}}'}

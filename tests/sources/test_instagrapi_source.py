@@ -66,7 +66,7 @@ def test_a_renamed_account_is_looked_up_anew(world: Any, says: Any, httpserver: 
     says(feed_answer={"reel": {**REEL, "user": {"pk": 4, "username": "anna_old"}}, **OK}, user_id=4)
     says(user_answer={"user": USER, **OK}, feed_answer={"reel": REEL, **OK})
     assert world.source.stories("anna").user_id == "5"
-    assert world.ids.get("anna") == "5"
+    assert world.ids.get("anna").user_id == "5"
     assert paths(httpserver) == ["feed/user/4/story/", "users/anna/usernameinfo/", "feed/user/5/story/"]
 
 
@@ -99,7 +99,7 @@ def test_a_404_of_the_feed_alone_is_no_missing_account(world: Any, says: Any) ->
     for _ in range(2):
         with pytest.raises(UpstreamFailed):
             world.source.stories("anna")
-    assert world.ids.get("anna") == "5"
+    assert world.ids.get("anna").user_id == "5"
 
 
 def test_instagram_may_answer_under_another_name(world: Any, says: Any, httpserver: HTTPServer) -> None:

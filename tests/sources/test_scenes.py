@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import requests
+from redis import Redis
 
 from service.domain.errors import (
     AccountPrivate,
@@ -92,7 +93,7 @@ def test_stories(make_world: Callable[..., Any], simulator: str, username: str) 
     assert reel.reel is not None
     assert reel.reel["items"]
     assert reel.user["username"] == username
-    assert reel.user_id == str(reel.user["pk"]) == world.ids.get(username)
+    assert reel.user_id == str(reel.user["pk"]) == world.ids.get(username).user_id
     record = world.session()
     assert (record.state, record.uses, record.leased) == (ACTIVE, 1, False)
 
@@ -128,16 +129,23 @@ def test_a_known_id_saves_the_look_up(
     assert asked() == {"usernameinfo": 1, "story_feed": 2}
 
 
-def test_no_stories_by_a_known_id_are_looked_up(
-    make_world: Callable[..., Any], simulator: str, asked: Callable[[], dict[str, int]]
+def test_no_stories_by_a_known_id_are_looked_up_once_in_a_while(
+    make_world: Callable[..., Any], simulator: str, asked: Callable[[], dict[str, int]], store: Redis
 ) -> None:
+    """Who was public an hour ago and shows nothing has no story; after PRIVACY_TTL it is looked up again."""
     world = make_world(simulator)
     for _ in range(2):
         assert world.source.stories("empty_anna").reel is None
     for _ in range(2):
         with pytest.raises(AccountPrivate):
             world.source.stories("private_anna")
-    assert asked() == {"usernameinfo": 4, "story_feed": 4}
+    assert asked() == {"usernameinfo": 2, "story_feed": 4}
+    store.delete("{ig}:seen:empty_anna", "{ig}:seen:private_anna")
+    again = world.source.stories("empty_anna")
+    assert (again.reel, again.user["username"]) == (None, "empty_anna")
+    with pytest.raises(AccountPrivate):
+        world.source.stories("private_anna")
+    assert asked() == {"usernameinfo": 4, "story_feed": 6}
 
 
 def test_a_missing_name_is_asked_for_once(

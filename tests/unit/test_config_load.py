@@ -47,7 +47,7 @@ def test_a_secret_key_is_all_that_must_be_set() -> None:
         ("MAX_BODY", "10"), ("LOG_LEVEL", "LOUD"), ("LOG_FORMAT", "xml"), ("TRUSTED_PROXIES", "-1"),
         ("UPSTREAM_CONNECT_TIMEOUT", "0"),
         ("UPSTREAM_READ_TIMEOUT", "soon"), ("UPSTREAM_READ_TIMEOUT", "inf"), ("SESSION_WAIT", "-1"),
-        ("ID_TTL", "-1"), ("MISSING_ID_TTL", "x"),
+        ("ID_TTL", "-1"), ("PRIVACY_TTL", "-1"), ("MISSING_ID_TTL", "x"),
         ("REST_SCALE", "-0.1"), ("WEBHOOK_CONNECT_TIMEOUT", "nan"), ("WEBHOOK_TIMEOUT", "0"),
         ("SYNC_DEADLINE", "-1"),
         ("SYNC_DEADLINE_MAX", "x"), ("RESULT_TTL", "59"), ("LEASE", "0"), ("MAX_ATTEMPTS", "0"),

@@ -58,7 +58,10 @@ def reels_media() -> Response:
     people = {reel_id: state().person(owner) for reel_id in wanted if (owner := _owner(reel_id)) is not None}
     for person in people.values():
         state().calls.about(person.username)
-    faulty = [person for reel_id, person in people.items() if reel_id.isdecimal()]
+    # Who is gone is left out, like who has nothing to show.
+    faulty = [
+        person for reel_id, person in people.items() if reel_id.isdecimal() and person.scene.name != "missing"
+    ]
     return play(faulty, lambda: answers.ok(_reels(people)))
 
 

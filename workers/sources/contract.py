@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from service.domain.errors import FetchError
+
+GoOn = Callable[[], bool]
+
+
+def always() -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,12 @@ class Source(Protocol):
         """
         ...
 
-    def reels(self, usernames: Sequence[str]) -> dict[str, Reel | FetchError]:
+    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
         """Fetch the active stories of many accounts in few calls.
 
         Gives what is certain: a reel, or an error that is final. An account that is missing in the answer
-        is to be asked for alone; whatever goes wrong with some ends in that, and raises nothing.
+        is to be asked for alone; whatever goes wrong with some ends in that, and raises nothing (but a
+        StoreUnavailable before the first call). ``go_on`` is asked before each call upstream; once it says
+        no, what was found so far is returned.
         """
         ...

@@ -15,16 +15,24 @@ from typing import Any, cast
 from instagrapi import config
 from instagrapi import exceptions as ig
 
-from service.domain.errors import AccountPrivate, FetchError, UserNotFound
-from service.domain.instagram import NOT_FOUND
+from service.domain.errors import AccountPrivate, FetchError, Retry, StoreUnavailable, UserNotFound
+from service.domain.instagram import NOT_FOUND, Known, Missing
 from service.domain.ports import InstagramIdStore
 from workers.sources.accounts import SessionPool
-from workers.sources.contract import Reel
+from workers.sources.contract import GoOn, Reel, always
 from workers.sources.verdicts import RestTimes, drifted, translate
 
 CAPABILITIES = {"supported_capabilities_new": json.dumps(config.SUPPORTED_CAPABILITIES)}
 # What the story feed says of an id that is no account's any more.
 WRONG_ID = (ig.ClientNotFoundError, ig.UserNotFound, ig.InvalidTargetUser)
+# What is remembered of a user object; what a reel's own user object has, too.
+KEPT = ("pk", "id", "username", "full_name", "is_private", "is_verified", "profile_pic_url")
+# How a group treats a session: how many it is tried with, how many look-ups may fail with one, and up to
+# which share of its lease a look-up, or any call, is begun.
+GROUP_TRIES = 2
+FAILURES_MOST = 3
+LOOK_UPS_SHARE = 1 / 4
+CALLS_SHARE = 1 / 2
 
 
 class InstagrapiSource:
@@ -42,68 +50,133 @@ class InstagrapiSource:
         if known is NOT_FOUND:
             raise UserNotFound
         with self._pool.client() as client:
-            fetch = _Fetch(client, self._ids, username.lower(), self._pool.rests)
-            return fetch.by_known_id(known) if isinstance(known, str) else fetch.by_name()
+            fetch = self._fetch(client, username)
+            return fetch.by_known_id(known) if isinstance(known, Known) else fetch.by_name()
 
-    def reels(self, usernames: Sequence[str]) -> dict[str, Reel | FetchError]:
+    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
         """Fetch many accounts' active stories; see `Source.reels`."""
-        found: dict[str, Reel | FetchError] = {}
-        wanted: dict[str, str | None] = {}
-        for username in usernames:
-            known = self._ids.get(username)
-            if known is NOT_FOUND:
-                found[username] = UserNotFound()
-            else:
-                wanted[username] = known if isinstance(known, str) else None
-        if len(wanted) > 1:
-            # The leases of those who ask go on meanwhile.
-            group = _Group(wanted, found, self._pool.lease_seconds / 4)
-            with suppress(FetchError), self._pool.client() as client:
-                group.run({name: _Fetch(client, self._ids, name, self._pool.rests) for name in wanted})
-        return found
+        names = list(dict.fromkeys(name.lower() for name in usernames))
+        known = dict(zip(names, self._ids.get_many(names), strict=True))
+        group = _Group(known, self._pool.lease_seconds, go_on)
+        if len(group.names) > 1:
+            # An outage of the store ends it early: what was found is as good as ever.
+            with suppress(FetchError, StoreUnavailable):
+                self._run(group)
+            with suppress(StoreUnavailable):
+                self._ids.put_many(group.confirmed)
+        return {name: group.found[name.lower()] for name in usernames if name.lower() in group.found}
+
+    def _run(self, group: _Group) -> None:
+        """Let a second session go on where the first one came to grief. Raises FetchError."""
+        for left in reversed(range(GROUP_TRIES)):
+            if not group.go_on():
+                return
+            try:
+                with self._pool.client() as client:
+                    group.run({name: self._fetch(client, name) for name in group.names})
+                return
+            except FetchError as error:
+                if error.retry is Retry.NEVER or not left:
+                    raise
+
+    def _fetch(self, client: Any, username: str) -> _Fetch:
+        return _Fetch(client, self._ids, username.lower(), self._pool.rests)
 
 
 class _Group:
-    """Many fetches with one client: each unknown name is looked up, then all reels come in one call.
+    """Many fetches: each unknown name is looked up, then all reels come in one call.
 
-    ``known`` are ids by name, None where there is none yet. What is certain goes into ``found``. After
-    ``patience`` seconds no further name is looked up.
+    ``found`` is what is certain, ``confirmed`` what should be remembered of it. It may be run again with
+    another client and goes on where it was.
     """
 
     def __init__(
-        self, known: Mapping[str, str | None], found: dict[str, Reel | FetchError], patience: float
+        self, known: Mapping[str, Known | Missing | None], lease_seconds: float, go_on: GoOn
     ) -> None:
-        self._ids = {name: user_id for name, user_id in known.items() if user_id is not None}
+        self.found: dict[str, Reel | FetchError] = {
+            name: UserNotFound() for name, each in known.items() if each is NOT_FOUND
+        }
+        self.confirmed: dict[str, Known] = {}
+        self.names = [name for name in known if name not in self.found]
+        self.go_on = go_on
+        self._known = {name: each for name, each in known.items() if isinstance(each, Known)}
         self._users: dict[str, dict[str, Any]] = {}  # of those looked up just now
-        self._found = found
-        self._until = time.monotonic() + patience
+        self._answers: dict[str, Any] = {}  # raw reel or None by user id, of those asked for just now
+        self._unclear: set[str] = set()  # to be asked for alone
+        self._lease_seconds = lease_seconds
+        self._began = 0.0
 
     def run(self, fetches: Mapping[str, _Fetch]) -> None:
-        """Find what can be found. Raises the FetchError that concerns the session."""
-        self._look_up(fetches)
-        if self._ids:
-            reels = next(iter(fetches.values())).many(list(self._ids.values()))
-            for name, user_id in self._ids.items():
-                with suppress(FetchError):  # what cannot be judged is asked for alone
-                    self._judge(fetches[name], name, user_id, _usable(reels.get(user_id)))
+        """Find what can be found. Raises the FetchError that ends the session's turn."""
+        self._began = time.monotonic()
+        self._answers = {}
+        # Whether a private account is followed is another session's own affair.
+        self._users = {name: user for name, user in self._users.items() if user.get("is_private") is False}
+        for _ in range(2):  # the second time for those of whom nothing is shown, or whose id has changed
+            self._look_up(fetches)
+            self._ask(fetches)
+            self._judge(fetches)
+
+    def _pending(self) -> list[str]:
+        return [name for name in self.names if name not in self.found and name not in self._unclear]
+
+    def _may_call(self, share: float) -> bool:
+        """Tell whether to call once more within this share of the session's lease."""
+        return time.monotonic() - self._began < self._lease_seconds * share and self.go_on()
 
     def _look_up(self, fetches: Mapping[str, _Fetch]) -> None:
-        for name, fetch in fetches.items():
-            if name in self._ids or time.monotonic() > self._until:
+        failures = 0
+        for name in self._pending():
+            known = self._known.get(name)
+            if name in self._users or (known and known.user_id not in self._answers):
+                continue
+            if not self._may_call(LOOK_UPS_SHARE):
+                return
+            try:
+                user_id, self._users[name] = fetches[name].look_up()
+                self._known[name] = Known(user_id)
+            except (AccountPrivate, UserNotFound) as error:
+                self.found[name] = error
+            except FetchError as error:
+                failures += 1
+                if _ends_turn(error) or failures == FAILURES_MOST:
+                    raise
+                self._unclear.add(name)
+
+    def _ask(self, fetches: Mapping[str, _Fetch]) -> None:
+        ids = [known.user_id for name in self._pending() if (known := self._known.get(name))]
+        new = [user_id for user_id in dict.fromkeys(ids) if user_id not in self._answers]
+        if new and self._may_call(CALLS_SHARE):
+            reels = next(iter(fetches.values())).many(new)
+            self._answers.update({user_id: reels.get(user_id) for user_id in new})
+
+    def _judge(self, fetches: Mapping[str, _Fetch]) -> None:
+        for name in self._pending():
+            known = self._known.get(name)
+            if known is None or known.user_id not in self._answers:
                 continue
             try:
-                self._ids[name], self._users[name] = fetch.look_up()
-            except UserNotFound as error:
-                self._found[name] = error
-
-    def _judge(self, fetch: _Fetch, name: str, user_id: str, reel: dict[str, Any] | None) -> None:
-        if reel and reel.get("items") and fetch.names_account(reel.get("user")):
-            self._found[name] = Reel(user_id, reel["user"], reel)
-        elif name in self._users:
-            try:
-                self._found[name] = _reel(user_id, self._users[name], reel)
+                brought = self._judged(fetches[name], name, known)
             except AccountPrivate as error:
-                self._found[name] = error
+                self.found[name] = error
+            except FetchError:
+                self._unclear.add(name)
+            else:
+                if brought is not None:
+                    self.found[name] = brought
+
+    def _judged(self, fetch: _Fetch, name: str, known: Known) -> Reel | None:
+        """Return what an answer says of an account, None when it has to be looked up. Raises FetchError."""
+        reel = _usable(self._answers[known.user_id])
+        shown = reel.get("user") if reel else None
+        if isinstance(shown, dict) and str(shown.get("pk", known.user_id)) != known.user_id:
+            raise drifted()  # somebody else's
+        if name in self._users:
+            return _reel(known.user_id, self._users[name], reel)
+        brought = fetch.by_memory(known, reel)
+        if brought and brought.reel and known.user is None and (user := _public(brought.user)):
+            self.confirmed[name] = Known(known.user_id, user)
+        return brought
 
 
 class _Fetch:
@@ -120,26 +193,42 @@ class _Fetch:
         user_id, user = self.look_up()
         return _reel(user_id, user, self._feed(user_id))
 
-    def by_known_id(self, user_id: str) -> Reel:
-        """Fetch by a remembered id, and trust the answer only when it names the asked account.
+    def by_known_id(self, known: Known) -> Reel:
+        """Fetch by a remembered id, and trust the answer when it names the asked account.
 
-        Otherwise the account has no story, is private, renamed or gone, and looking it up tells.
+        Otherwise the account has no story, is private, renamed or gone. Looking it up tells, unless that
+        was done not long ago.
         """
-        reel, failed = None, None
+        user_id, reel, failed = known.user_id, None, None
         try:
             reel = self._feed(user_id)
         except FetchError as error:
             if not isinstance(error.__cause__, WRONG_ID):
                 raise
             failed = error
-        if reel and reel.get("items") and self.names_account(reel.get("user")):
-            return Reel(user_id, reel["user"], reel)
+        if not failed and (brought := self.by_memory(known, reel)):
+            if brought.reel and known.user is None:
+                self._remember(user_id, _public(brought.user))
+            return brought
         fresh_id, user = self.look_up()
         if fresh_id != user_id:
             return _reel(fresh_id, user, self._feed(fresh_id))
         if failed:
             raise failed
         return _reel(user_id, user, reel)
+
+    def by_memory(self, known: Known, reel: dict[str, Any] | None) -> Reel | None:
+        """Judge the answer to a remembered id by what else is remembered; None when that does not do.
+
+        Raises AccountPrivate.
+        """
+        items = reel.get("items") if reel else None
+        named = reel is not None and self.names_account(reel.get("user"))
+        if reel and items and named:
+            return Reel(known.user_id, reel["user"], reel)
+        if known.user is None or items or (reel and not named):
+            return None
+        return _reel(known.user_id, known.user, None)
 
     def look_up(self) -> tuple[str, dict[str, Any]]:
         """Return the account's id and raw user object, and remember the id. Raises UserNotFound."""
@@ -148,7 +237,8 @@ class _Fetch:
         except FetchError as error:
             if not _no_such_user(error.__cause__):
                 raise
-            self._ids.put_missing(self._username)
+            with suppress(StoreUnavailable):  # the next one asks again
+                self._ids.put_missing(self._username)
             raise UserNotFound from error
         if not isinstance(user, dict):
             raise drifted()
@@ -156,10 +246,15 @@ class _Fetch:
         if not user_id.isdecimal():
             raise drifted()
         if self.names_account(user):
-            self._ids.put(self._username, user_id)
+            self._remember(user_id, _public(user) or _hidden(user))
         else:
-            self._ids.forget(self._username)
+            with suppress(StoreUnavailable):
+                self._ids.forget(self._username)
         return user_id, user
+
+    def _remember(self, user_id: str, user: dict[str, Any] | None) -> None:
+        with suppress(StoreUnavailable):  # what was fetched is good all the same
+            self._ids.put(self._username, user_id, user)
 
     def _feed(self, user_id: str) -> dict[str, Any] | None:
         """Return the raw reel, None when Instagram shows none."""
@@ -207,14 +302,33 @@ def _reel(user_id: str, user: dict[str, Any], reel: dict[str, Any] | None) -> Re
     if reel and reel.get("items"):
         shown = reel.get("user")
         return Reel(user_id, shown if isinstance(shown, dict) else user, reel)
-    private = user.get("is_private")
-    if not isinstance(private, bool):
+    if not isinstance(user.get("is_private"), bool):
         raise drifted()  # private and empty look alike without it
-    friendship = user.get("friendship_status")
-    followed = isinstance(friendship, dict) and friendship.get("following") is True
-    if private and not followed:
+    if _hidden(user):
         raise AccountPrivate
     return Reel(user_id, user, None)
+
+
+def _public(user: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what is worth remembering of a public account's user object, None of any other."""
+    return _kept(user) if user.get("is_private") is False else None
+
+
+def _hidden(user: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the same of an account that is private and not followed by the session that sees it so."""
+    friendship = user.get("friendship_status")
+    followed = isinstance(friendship, dict) and friendship.get("following") is True
+    return _kept(user) if user.get("is_private") is True and not followed else None
+
+
+def _kept(user: dict[str, Any]) -> dict[str, Any]:
+    return {name: user[name] for name in KEPT if name in user}
+
+
+def _ends_turn(error: FetchError) -> bool:
+    """Tell whether a failure is about the session, and not about what was asked for with it."""
+    verdict = error.verdict
+    return error.retry is Retry.ELSEWHERE or bool(verdict and (verdict.rest_seconds or verdict.quarantine))
 
 
 def _no_such_user(error: BaseException | None) -> bool:
