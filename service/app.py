@@ -11,7 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
 
 from service import __version__
-from service.api import auth, credits, errors, health, requests, stories, webhooks
+from service.api import auth, credits, errors, health, requests, stories, watches, webhooks
 from service.api.context import AppContext, exchange_id, install
 from service.api.schemas import ErrorSchema
 from service.config import Settings
@@ -71,6 +71,7 @@ def _register_api(app: Flask) -> None:
     for blueprint in (
         stories.blueprint,
         requests.blueprint,
+        watches.blueprint,
         credits.blueprint,
         webhooks.blueprint,
         auth.login_blueprint,

@@ -14,7 +14,8 @@ MESSAGE = "The request was cancelled before work on it began."
 
 
 def cancel_request(services: Services, account_id: str, request_id: str) -> RequestRecord:
-    """End a queued request, release its hold; a webhook it asked for tells so.
+    """End a queued request, release its hold; a webhook it asked for tells so, unless it is
+    the run of a watch that tells of new items only.
 
     Cancelling twice is cancelling once. Raises NotFound, and Conflict once a worker has begun or the
     request has ended otherwise.
@@ -25,7 +26,14 @@ def cancel_request(services: Services, account_id: str, request_id: str) -> Requ
     envelope = envelopes.failure(
         record, code=CANCELLED, message=MESSAGE, now_ms=services.clock(), status=CANCELLED
     )
-    ending = Ending(CANCELLED, json.dumps(envelope, separators=(",", ":")).encode(), charge=0, code=CANCELLED)
+    watch = services.watches.get(record.watch_id) if record.watch_id else None
+    ending = Ending(
+        CANCELLED,
+        json.dumps(envelope, separators=(",", ":")).encode(),
+        charge=0,
+        code=CANCELLED,
+        silent=watch is not None and watch.is_silent_about(CANCELLED),
+    )
     owed = services.requests.cancel(record, ending)
     if owed:
         services.queue.enqueue(DELIVER, DELIVERIES, owed.delivery_id, owed.host)

@@ -3,8 +3,9 @@
 A backup is JSON lines. The first is the header, then comes one record a line, and the last says how many
 there were and the SHA-256 of all lines before it::
 
-    {"kind": "storyhook-backup", "version": 1, "dataFormat": 1, "shards": 16, "madeAt": "...", ...}
+    {"kind": "storyhook-backup", "version": 2, "dataFormat": 1, "shards": 16, "madeAt": "...", ...}
     {"type": "account", "id": "acc_...", "fields": {...}, "credits": {...}, "keys": {"<id>": {...}}}
+    {"type": "watch", "account": "acc_...", "id": "wat_...", "fields": {...}, "seen": {...}, "owed": {...}}
     {"type": "ledger", "account": "acc_.", "entries": [[id, type, amount, balance, held, request, note, at]]}
     {"type": "request", "account": "acc_...", "id": "req_...", "request": {...}, "result": {...}, ...}
     {"type": "idempotency", "account": "acc_...", "hash": "...", "value": {...}, "lifetime": 86399000}
@@ -14,7 +15,8 @@ there were and the SHA-256 of all lines before it::
     {"end": true, "records": 7, "sha256": "..."}
 
 ``fields`` are hashes as the store keeps them, texts under names. A ``lifetime`` is what was left of it when
-it was read, in milliseconds, or null for good. What belongs to an account comes after the account.
+it was read, in milliseconds, or null for good. What belongs to an account comes after the account. Version 1
+knew no watches.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from service.domain import deliveries, ids, requests
+from service.domain import deliveries, ids, requests, watches
 from service.domain.audit import Fold
 from service.domain.credits import ADJUSTMENT, CHARGE, HOLD, RELEASE, TOPUP, Balance, LedgerEntry
 from service.domain.errors import ConfigurationError, ValidationFailed
 from service.domain.instagram import SessionState, check_name
 
 KIND = "storyhook-backup"
-VERSION = 1
+VERSION = 2
 LINE_MOST = 64 * 1024 * 1024  # bytes; the longest lines hold one reel each
 
 T = TypeVar("T")
@@ -109,6 +111,26 @@ class AccountCopy:
             "credits": self.credits,
             "keys": self.keys,
         }
+
+
+@dataclass(frozen=True)
+class WatchCopy:
+    """A watch: its hash, the items it has seen by when to forget them (Unix seconds), and the requests whose
+    webhook may not have arrived by when they ended (Unix milliseconds)."""
+
+    account_id: str
+    watch_id: str
+    fields: Fields
+    seen: dict[str, int]
+    owed: dict[str, int]
+
+    @property
+    def is_active(self) -> bool:
+        return self.fields["status"] == watches.ACTIVE
+
+    def row(self) -> dict[str, Any]:
+        name = {"type": "watch", "account": self.account_id, "id": self.watch_id}
+        return {**name, "fields": self.fields, "seen": self.seen, "owed": self.owed}
 
 
 @dataclass(frozen=True)
@@ -221,7 +243,16 @@ class PoolCopy:
         return {"type": "pool", "counter": self.counter}
 
 
-Record = AccountCopy | LedgerCopy | RequestCopy | IdempotencyCopy | CountersCopy | SessionCopy | PoolCopy
+Record = (
+    AccountCopy
+    | WatchCopy
+    | LedgerCopy
+    | RequestCopy
+    | IdempotencyCopy
+    | CountersCopy
+    | SessionCopy
+    | PoolCopy
+)
 
 
 def _kept_row(kept: Kept[Any] | None) -> dict[str, Any] | None:
@@ -239,10 +270,13 @@ class Tally:
     open: int = 0
     owed: int = 0
     sessions: int = 0
+    watches: int = 0
 
     def add(self, record: Record) -> None:
         if isinstance(record, AccountCopy):
             self.accounts += 1
+        elif isinstance(record, WatchCopy):
+            self.watches += 1
         elif isinstance(record, LedgerCopy):
             self.entries += len(record.entries)
         elif isinstance(record, RequestCopy):
@@ -453,15 +487,18 @@ class _Order:
         elif isinstance(record, CountersCopy):
             if record.shard >= self._shards:
                 raise ValueError(f"there is no shard {record.shard}")
-        elif isinstance(record, LedgerCopy | RequestCopy | IdempotencyCopy):
+        elif isinstance(record, WatchCopy | LedgerCopy | RequestCopy | IdempotencyCopy):
             if record.account_id not in self._last:
                 raise ValueError(f"its account {record.account_id} does not come before it")
             self._belongs(record)
 
-    def _belongs(self, record: LedgerCopy | RequestCopy | IdempotencyCopy) -> None:
+    def _belongs(self, record: WatchCopy | LedgerCopy | RequestCopy | IdempotencyCopy) -> None:
         if isinstance(record, LedgerCopy):
             for entry in record.entries:
                 self._newer(record.account_id, entry.entry_id)
+        elif isinstance(record, WatchCopy):
+            if ids.shard_in(record.watch_id) != ids.shard_in(record.account_id):
+                raise ValueError(f"{record.watch_id} is in another shard than its account")
         elif ids.shard_in(record.request_id) != ids.shard_in(record.account_id):
             raise ValueError(f"{record.request_id} is in another shard than its account")
 
@@ -511,6 +548,13 @@ class _Row:
         _check_fields(value, name, texts, numbers)
         return value
 
+    def times(self, name: str) -> dict[str, int]:
+        """Return times by names."""
+        value = self._row.get(name)
+        if not isinstance(value, dict) or not all(type(at) is int and at >= 0 for at in value.values()):
+            raise ValueError(f"'{name}' is missing or holds something else than times")
+        return value
+
     def items(self, name: str) -> list[Any]:
         value = self._row.get(name)
         if not isinstance(value, list):
@@ -556,6 +600,24 @@ def _account(row: _Row) -> AccountCopy:
         row.fields("credits", "", "balance? held?"),
         row.each_of("keys", "account name prefix digest", "created_at"),
     )
+
+
+def _watch(row: _Row) -> WatchCopy:
+    numbers = (
+        "only_new heartbeat max_age created_at next_run_at? last_run_at? resumed_at? runs? items_delivered?"
+    )
+    copy = WatchCopy(
+        row.identifier("account", ids.ACCOUNT),
+        row.identifier("id", ids.WATCH),
+        row.fields("fields", "account username every webhook_url status", numbers),
+        row.times("seen"),
+        row.times("owed"),
+    )
+    if copy.fields["status"] not in watches.STATES:
+        raise ValueError(f"no watch is {copy.fields['status']!r}")
+    if any(ids.shard_of(request_id, ids.REQUEST) is None for request_id in copy.owed):
+        raise ValueError("a watch is owed something else than requests")
+    return copy
 
 
 def _ledger(row: _Row) -> LedgerCopy:
@@ -654,6 +716,7 @@ def _pool(row: _Row) -> PoolCopy:
 
 _PARSERS: dict[str, Callable[[_Row], Record]] = {
     "account": _account,
+    "watch": _watch,
     "ledger": _ledger,
     "request": _request,
     "idempotency": _idempotency,

@@ -29,6 +29,7 @@ def success(
     return {
         "success": True,
         "requestId": request.request_id,
+        **_origin(request),
         "status": SUCCEEDED,
         "outcome": outcome,
         "username": request.username,
@@ -55,6 +56,7 @@ def failure(
     return {
         "success": False,
         "requestId": request.request_id,
+        **_origin(request),
         "status": status,
         "error": message,
         "code": code,
@@ -70,6 +72,7 @@ def running(request: RequestRecord) -> dict[str, Any]:
     return {
         "success": True,
         "requestId": request.request_id,
+        **_origin(request),
         "status": request.status,
         "message": PROCESSING_MESSAGE,
         "username": request.username,
@@ -81,6 +84,7 @@ def summary(request: RequestRecord) -> dict[str, Any]:
     """Return the line a list of requests shows: the envelope without data and sentences."""
     line: dict[str, Any] = {
         "requestId": request.request_id,
+        **_origin(request),
         "status": request.status,
         "username": request.username,
         "outcome": request.outcome,
@@ -92,3 +96,8 @@ def summary(request: RequestRecord) -> dict[str, Any]:
         "finishedAt": timestamp(request.finished_at) if request.finished_at else None,
     }
     return line
+
+
+def _origin(request: RequestRecord) -> dict[str, Any]:
+    """Return what a request belongs to, nothing for one that stands alone."""
+    return {"watchId": request.watch_id} if request.watch_id else {}

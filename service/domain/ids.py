@@ -12,6 +12,7 @@ import secrets
 ACCOUNT = "acc"
 REQUEST = "req"
 DELIVERY = "msg"
+WATCH = "wat"
 EXCHANGE = "http"  # one HTTP exchange that created no request
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"

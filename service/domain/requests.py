@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
@@ -93,6 +94,15 @@ def _bad_username(sentence: str) -> ValidationFailed:
 
 
 @dataclass(frozen=True)
+class Run:
+    """That a request is the run of a watch. ``next_in`` (ms) is when the one after it is due, None when that
+    stays as it is."""
+
+    watch_id: str
+    next_in: int | None = None
+
+
+@dataclass(frozen=True)
 class Submission:
     """A request as accepted, before it is stored. Times are Unix milliseconds."""
 
@@ -105,6 +115,7 @@ class Submission:
     webhook_url: str | None = None
     idempotency_key: str | None = None
     max_age: int = 0
+    watch: Run | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -138,6 +149,7 @@ class RequestRecord:
     finished_at: int = 0
     max_age: int = 0
     cached: bool = False
+    watch_id: str | None = None
 
     @property
     def is_final(self) -> bool:
@@ -155,7 +167,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a request ends: what is stored, charged and sent, in one step."""
+    """How a request ends: what is stored, charged and sent, in one step.
+
+    ``silent`` sends no webhook after all. ``remember`` is what its watch has seen: items, and until when to
+    know them (Unix seconds).
+    """
 
     status: str
     envelope: bytes
@@ -165,6 +181,8 @@ class Ending:
     item_count: int = 0
     retry_after: int = 0
     cached: bool = False
+    silent: bool = False
+    remember: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

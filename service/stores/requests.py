@@ -14,6 +14,7 @@ from service.domain import ids
 from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits, LeaseLost
 from service.domain.policy import Policy
 from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
+from service.domain.watches import GRACE_MS
 from service.domain.webhooks import target_of
 from service.stores import keys, scripts
 from service.stores.connection import Client, store_adapter, translate
@@ -55,32 +56,11 @@ class Requests:
         self._postpone = scripts.load(redis, "postpone")
 
     def submit(self, submission: Submission) -> RequestRecord:
-        shard = ids.shard_in(submission.request_id)
-        answer, value = self._submit(
-            keys=[
-                keys.request(submission.request_id),
-                keys.credits(submission.account_id),
-                keys.ledger(submission.account_id),
-                keys.open_requests(shard),
-                keys.account_requests(submission.account_id),
-                keys.stats(shard),
-                keys.idempotency(submission.account_id, submission.idempotency_key or ""),
-            ],
-            args=[
-                submission.request_id,
-                submission.account_id,
-                submission.operation,
-                submission.username,
-                submission.queue,
-                submission.hold,
-                submission.webhook_url or "",
-                self._policy.pickup_grace * 1000,
-                self._index_floor(submission.request_id, shard),
-                submission.fingerprint if submission.idempotency_key is not None else "",
-                IDEMPOTENCY_LIFETIME,
-                submission.max_age,
-            ],
-        )
+        answer, value = self._hand_in(submission, self._running(submission))
+        while answer == "moved":  # another run of the watch began or ended since it was looked at
+            answer, value = self._hand_in(submission, str(value))
+        if answer == "idle":
+            raise Conflict("The watch is paused, or was deleted.")
         if answer == "replay":
             return self._original(str(value))
         if answer == "reuse":
@@ -100,7 +80,51 @@ class Requests:
             created_at=int(value),
             webhook_url=submission.webhook_url,
             max_age=submission.max_age,
+            watch_id=submission.watch.watch_id if submission.watch else None,
         )
+
+    def _running(self, submission: Submission) -> str:
+        """Return the open request of the watch that is to run, "" when there is none."""
+        if submission.watch is None:
+            return ""
+        return str(self._redis.hget(keys.watch(submission.watch.watch_id), "running") or "")
+
+    def _hand_in(self, submission: Submission, running: str) -> list[Any]:
+        shard, watch = ids.shard_in(submission.request_id), submission.watch
+        next_in = -1 if watch is None or watch.next_in is None else watch.next_in
+        answer: list[Any] = self._submit(
+            keys=[
+                keys.request(submission.request_id),
+                keys.credits(submission.account_id),
+                keys.ledger(submission.account_id),
+                keys.open_requests(shard),
+                keys.account_requests(submission.account_id),
+                keys.stats(shard),
+                keys.idempotency(submission.account_id, submission.idempotency_key or ""),
+                keys.watch(watch.watch_id if watch else submission.request_id),
+                keys.watching(shard),
+                keys.request(running or submission.request_id),
+            ],
+            args=[
+                submission.request_id,
+                submission.account_id,
+                submission.operation,
+                submission.username,
+                submission.queue,
+                submission.hold,
+                submission.webhook_url or "",
+                self._policy.pickup_grace * 1000,
+                self._index_floor(submission.request_id, shard),
+                submission.fingerprint if submission.idempotency_key is not None else "",
+                IDEMPOTENCY_LIFETIME,
+                submission.max_age,
+                watch.watch_id if watch else "",
+                running,
+                next_in,
+                GRACE_MS,
+            ],
+        )
+        return answer
 
     def _original(self, request_id: str) -> RequestRecord:
         record = self.get(request_id)
@@ -220,6 +244,9 @@ class Requests:
                 keys.due_hosts(shard),
                 keys.due(shard, host),
                 keys.account_deliveries(request.account_id),
+                keys.watch(request.watch_id or request.request_id),
+                keys.watch_seen(request.watch_id or request.request_id),
+                keys.watch_owed(request.watch_id or request.request_id),
             ],
             args=[
                 request.request_id,
@@ -238,6 +265,8 @@ class Requests:
                 self._policy.pickup_grace * 1000,
                 ids.delivery_of(self._index_floor(request.request_id, shard, lifetimes=2)),
                 int(ending.cached),
+                int(ending.silent),
+                " ".join(f"{item} {until}" for item, until in ending.remember.items()),
             ],
         )
         return answer
@@ -296,4 +325,5 @@ def request_record(request_id: str, fields: dict[str, str]) -> RequestRecord | N
         finished_at=int(fields.get("finished_at", 0)),
         max_age=int(fields.get("max_age", 0)),
         cached=fields.get("cached") == "1",
+        watch_id=fields.get("watch"),
     )

@@ -4,17 +4,20 @@
 --
 -- KEYS  1 request hash   2 result string   3 credits hash   4 ledger stream   5 open zset
 --       6 stats hash     7 delivery hash   8 due hosts zset   9 due zset of the receiver's host
---       10 the account's deliveries zset
+--       10 the account's deliveries zset   11 hash of the request's watch   12 what the watch has seen, zset
+--       13 what the watch is owed, zset
 -- ARGV  1 request id   2 fence or ""   3 final status   4 outcome   5 code   6 charge (credits)
 --       7 item count   8 Retry-After (s)   9 envelope (gzip)   10 lifetime of the result (s)
 --       11 channel of the waiters   12 delivery id   13 receiver's host
 --       14 milliseconds until the pump looks   15 id below which the list of deliveries is trimmed
---       16 1 when the result was shared
+--       16 1 when the result was shared   17 1 when no webhook is sent after all
+--       18 what the watch has seen: item, when to forget it (s), item, ..., by spaces
 -- Returns  {"ok", delivery id or ""}  or  {"lost"} when the caller has no right to end it
-local request = redis.call('HMGET', KEYS[1], 'status', 'fence', 'hold', 'created_at', 'webhook_url', 'account')
+local request = redis.call('HMGET', KEYS[1], 'status', 'fence', 'hold', 'created_at', 'webhook_url', 'account',
+  'watch')
 local status, fence = request[1], request[2] or ''
 local owed = ''
-if request[5] then
+if request[5] and ARGV[17] ~= '1' then
   owed = ARGV[12]
 end
 if status == ARGV[3] and fence == ARGV[2] then
@@ -69,6 +72,33 @@ if owed ~= '' then
   redis.call('ZADD', KEYS[9], look, owed)
   redis.call('ZADD', KEYS[10], 0, owed)
   redis.call('ZREMRANGEBYLEX', KEYS[10], '-', '(' .. ARGV[15])
+end
+
+-- A watch that was deleted meanwhile stays deleted.
+if request[7] and redis.call('EXISTS', KEYS[11]) == 1 then
+  if redis.call('HGET', KEYS[11], 'running') == ARGV[1] then
+    redis.call('HDEL', KEYS[11], 'running')
+  end
+  redis.call('HINCRBY', KEYS[11], 'runs', 1)
+  redis.call('HSET', KEYS[11], 'last_outcome', ARGV[4] ~= '' and ARGV[4] or ARGV[5])
+  if ARGV[3] == 'succeeded' then
+    redis.call('HDEL', KEYS[11], 'told')
+  elseif owed ~= '' then
+    redis.call('HSET', KEYS[11], 'told', ARGV[5])
+  end
+  if owed ~= '' and tonumber(ARGV[7]) > 0 then
+    redis.call('HINCRBY', KEYS[11], 'items_delivered', ARGV[7])
+    if ARGV[18] ~= '' then
+      redis.call('ZADD', KEYS[13], now, ARGV[1])
+    end
+  end
+  if ARGV[18] ~= '' then
+    -- First forgotten, then remembered: what is shown from run to run is known whatever its time says.
+    redis.call('ZREMRANGEBYSCORE', KEYS[12], '-inf', now / 1000)
+    for item, forget in string.gmatch(ARGV[18], '(%S+) (%S+)') do
+      redis.call('ZADD', KEYS[12], forget, item)
+    end
+  end
 end
 
 local label = ARGV[4]
