@@ -46,7 +46,7 @@ def _field(value: str) -> str:
 
 
 # Celery's own parser overlooks what follows a part, and takes the name of a day for a minute.
-_CRON = re.compile(" ".join(_field(each) for each in (_NUMBER, _NUMBER, _NUMBER, _MONTH, _WEEKDAY)))
+_CRON = re.compile(" ".join(_field(each) for each in (_NUMBER, _NUMBER, _NUMBER, _MONTH, _WEEKDAY)), re.ASCII)
 
 
 def configure_redbeat(app: Celery, redis_url: str) -> None:
@@ -114,7 +114,7 @@ def _cron(every: str) -> crontab:
     try:
         return crontab.from_string(every)
     except (ValueError, KeyError, ParseException) as error:
-        raise bad_every(f"This is no cron expression: {error}. {UNREADABLE}") from None
+        raise bad_every(f"This is no cron expression: {str(error).rstrip('. ')}. {UNREADABLE}") from None
 
 
 @lru_cache(maxsize=1024)

@@ -121,7 +121,8 @@ def run_when_due(services: Services, watch_id: str) -> RequestRecord | None:
     """
     watch = services.watches.get(watch_id)
     if watch is None or not watch.is_active:
-        _stop(services, watch_id)  # an entry that outlived its watch
+        services.watches.pause(watch_id, BY_HAND)  # takes it out of those that are looked after
+        _stop(services, watch_id)
         return None
     if _receiver_is_gone(services, watch):
         return None

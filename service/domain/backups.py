@@ -51,7 +51,9 @@ _ENTRY_COLUMNS = 8
 # What work on a request, waiting in vain for it, and its end leave in its hash.
 _LEASE = "lease_until"
 _OF_THE_WORK = frozenset({_LEASE, "looks"})
-_OF_THE_END = frozenset({"outcome", "code", "charged", "item_count", "retry_after", "cached", "finished_at"})
+_OF_THE_END = frozenset(
+    {"outcome", "code", "charged", "item_count", "retry_after", "cached", "silent", "finished_at"}
+)
 
 
 # --- the records ---------------------------------------------------------------------------------
@@ -656,9 +658,8 @@ def _kept(row: _Row, name: str, read: Callable[[_Row], T]) -> Kept[T] | None:
 
 
 def _request_hash(row: _Row) -> Fields:
-    needed = (
-        "hold created_at fence? attempts? charged? item_count? retry_after? finished_at? max_age? cached?"
-    )
+    needed = "hold created_at fence? attempts? charged? item_count? retry_after? finished_at? max_age?"
+    needed += " cached? silent?"
     fields = row.fields("value", "account operation username queue status", needed)
     if fields["status"] != requests.QUEUED and fields["status"] not in requests.FINAL:
         raise ValueError(f"no request in a backup is {fields['status']!r}")

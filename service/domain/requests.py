@@ -128,7 +128,8 @@ class Submission:
 class RequestRecord:
     """A request as stored. Times are Unix milliseconds; 0 or None means not yet.
 
-    ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one.
+    ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one,
+    ``silent`` that it ended without its webhook.
     """
 
     request_id: str
@@ -150,6 +151,7 @@ class RequestRecord:
     max_age: int = 0
     cached: bool = False
     watch_id: str | None = None
+    silent: bool = False
 
     @property
     def is_final(self) -> bool:

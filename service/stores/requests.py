@@ -326,4 +326,5 @@ def request_record(request_id: str, fields: dict[str, str]) -> RequestRecord | N
         max_age=int(fields.get("max_age", 0)),
         cached=fields.get("cached") == "1",
         watch_id=fields.get("watch"),
+        silent=fields.get("silent") == "1",
     )

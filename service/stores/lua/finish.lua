@@ -59,6 +59,9 @@ end
 
 redis.call('HSET', KEYS[1], 'status', ARGV[3], 'outcome', ARGV[4], 'code', ARGV[5], 'charged', charge,
   'item_count', ARGV[7], 'retry_after', ARGV[8], 'cached', ARGV[16], 'finished_at', now)
+if ARGV[17] == '1' then
+  redis.call('HSET', KEYS[1], 'silent', 1)
+end
 redis.call('HDEL', KEYS[1], 'lease_until')
 redis.call('EXPIRE', KEYS[1], ARGV[10])
 redis.call('SET', KEYS[2], ARGV[9], 'EX', ARGV[10])
