@@ -20,6 +20,7 @@ from service.schedules import configure_redbeat
 
 HOUSEKEEP = "housekeep"
 HOUSEKEEP_EVERY = 3_600.0
+MEND = "mend_schedule"
 
 RETRY_SECONDS = 1.0
 
@@ -29,7 +30,7 @@ log = structlog.get_logger(__name__)
 class LastingScheduler(RedBeatScheduler):
     """RedBeat's scheduler, except that it waits a store's outage out, and leads again after it."""
 
-    _housekeeping_called = False
+    _mended = False
 
     def setup_schedule(self) -> None:
         """Write the schedule into the store, when it takes it."""
@@ -54,7 +55,7 @@ class LastingScheduler(RedBeatScheduler):
             acquire_distributed_beat_lock(SimpleNamespace(scheduler=self))
         try:
             wait: float = super().tick(*args, **kwargs)
-            self._call_housekeeping()
+            self._have_it_mended()
             return wait
         except LockError:
             # The lead ended while the store was out. Whoever takes it now has it.
@@ -62,10 +63,10 @@ class LastingScheduler(RedBeatScheduler):
             log.warning("beat.lead_lost", regained=bool(led))
         return RETRY_SECONDS
 
-    def _call_housekeeping(self) -> None:
-        """Have the watches' entries put back that are missing when a beat starts, as after a restore."""
-        if not self._housekeeping_called:
-            self._housekeeping_called = CeleryQueue(self.app).enqueue(HOUSEKEEP, BULK)
+    def _have_it_mended(self) -> None:
+        """Have the watches' entries put back that are missing when a beat first leads, as after a restore."""
+        if not self._mended:
+            self._mended = CeleryQueue(self.app).enqueue(MEND, BULK)
 
 
 def configure_beat(app: Celery, redis_url: str) -> None:
@@ -85,12 +86,12 @@ def housekeep(services: Services) -> None:
     """Trim the lists of accounts that have stopped calling, a submit trims its own; mend beat's schedule."""
     accounts = [account.account_id for account in services.accounts.all()]
     trimmed = sum(services.requests.trim(each) + services.deliveries.trim(each) for each in accounts)
-    put, removed = mend_schedule(services)
-    log.info("housekeeping.done", trimmed=trimmed, watches_put=put, watches_removed=removed)
+    mend_schedule(services)
+    log.info("housekeeping.done", trimmed=trimmed)
 
 
-def mend_schedule(services: Services) -> tuple[int, int]:
-    """Give each active watch its entry, and take away entries of no such watch; return how many of both."""
+def mend_schedule(services: Services) -> None:
+    """Give each active watch its entry, and take away entries of no such watch."""
     entries, active, put = services.schedules.entries(), set(), 0
     for watches in services.watches.active():
         for watch in watches:
@@ -101,7 +102,8 @@ def mend_schedule(services: Services) -> tuple[int, int]:
     left = [watch_id for watch_id in entries - active if not _is_active(services, watch_id)]
     for watch_id in left:
         services.schedules.remove(watch_id)
-    return put, len(left)
+    if put or left:
+        log.info("schedule.mended", put=put, removed=len(left))
 
 
 def _is_active(services: Services, watch_id: str) -> bool:

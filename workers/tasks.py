@@ -36,3 +36,8 @@ def watch_task(watch_id: str) -> None:
 @shared_task(name=schedule.HOUSEKEEP)
 def housekeep_task() -> None:
     schedule.housekeep(runtime().services)
+
+
+@shared_task(name=schedule.MEND)
+def mend_task() -> None:
+    schedule.mend_schedule(runtime().services)

@@ -681,7 +681,7 @@ def test_a_watch_comes_and_goes_with_its_entry_while_beat_runs(
 ) -> None:
     beat = beats.start(monkeypatch)
     beat.tick()
-    assert beats.published == [("housekeep", "bulk")], "it has the schedule mended at its start"
+    assert beats.published == [(schedule.MEND, "bulk")], "it has the schedule mended at its start"
     life.add()
     beat.tick()
     assert len(beats.runs()) == 1
