@@ -11,7 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
 
 from service import __version__
-from service.api import auth, batches, credits, errors, health, requests, stories, webhooks
+from service.api import auth, batches, credits, errors, health, requests, stories, watches, webhooks
 from service.api.context import AppContext, exchange_id, install
 from service.api.parsing import cut_at
 from service.api.schemas import ErrorSchema
@@ -73,6 +73,7 @@ def _register_api(app: Flask) -> None:
         batches.submit_blueprint,
         batches.blueprint,
         requests.blueprint,
+        watches.blueprint,
         credits.blueprint,
         webhooks.blueprint,
         auth.login_blueprint,

@@ -11,6 +11,7 @@ from service.broker import make_celery
 from service.config import Settings
 from service.domain.ports import Services
 from service.queue import CeleryQueue
+from service.schedules import BeatSchedules
 from service.secrets import at_rest, derive
 from service.stores import meta
 from service.stores.accounts import Accounts
@@ -28,6 +29,7 @@ from service.stores.limits import Limits
 from service.stores.reels import Reels
 from service.stores.requests import Requests
 from service.stores.stats import Stats
+from service.stores.watches import Watches
 
 STARTUP_WAIT = 30.0
 
@@ -65,9 +67,12 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
     """Put the services together over an open store; sends nothing."""
     policy = settings.policy
     fernet = at_rest(settings.secret_key)
+    celery = make_celery(settings.broker_url)
     return Services(
         policy=policy,
         requests=Requests(redis, policy, shards),
+        watches=Watches(redis, policy, shards),
+        schedules=BeatSchedules(celery, redis, settings.redis_url),
         reels=Reels(redis, policy),
         bulk=Bulk(redis),
         batches=Batches(redis, policy),
@@ -86,7 +91,7 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
             missing_seconds=settings.missing_id_ttl,
         ),
         stats=Stats(redis, shards),
-        queue=CeleryQueue(make_celery(settings.broker_url)),
+        queue=CeleryQueue(celery),
         passwords=Passwords(),
         tokens=JwtTokens(derive(settings.secret_key, "tokens"), policy.token_lifetime),
         keys=ApiKeys(derive(settings.secret_key, "api-keys")),

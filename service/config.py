@@ -148,6 +148,8 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
         "sweep_interval": env.int("SWEEP_INTERVAL", 30, validate=Range(min=1)),
         "sweep_limit": env.int("SWEEP_LIMIT", 10, validate=Range(min=1)),
         "token_lifetime": env.int("TOKEN_LIFETIME", 86_400, validate=Range(min=60)),
+        "watch_every_least": env.int("WATCH_EVERY_LEAST", 300, validate=Range(1, 86_400)),
+        "watches_most": env.int("WATCHES_MOST", 100, validate=Range(min=0)),
         "signup_allowed": env.bool("ALLOW_SIGNUP", False),
     }
     return lambda: Policy(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from service.domain import envelopes
-from service.domain.credits import CACHED, EMPTY, FOUND
+from service.domain import envelopes, watches
+from service.domain.credits import CACHED, EMPTY, FOUND, NOTHING_NEW
 from service.domain.errors import StoryhookError, UpstreamFailed
 from service.domain.ports import Services
 from service.domain.requests import DELIVER, DELIVERIES, FAILED, SUCCEEDED, Claim, Ending, Owed
@@ -28,8 +29,19 @@ class Endings:
     def succeeded(self, reel: Reel, *, age: int | None = None) -> Ending:
         """End with a reel; ``age`` in seconds when it was fetched for somebody else."""
         data = reel_data(reel.user_id, reel.user, reel.reel)
-        outcome = FOUND if data["items"] else EMPTY
-        charge = self._charge(outcome if age is None else CACHED)
+        watch = self._watch()
+        if watch is None or not watch.only_new:
+            return self._success(data, FOUND if data["items"] else EMPTY, age)
+        shown = data["items"]
+        remember = watches.remembered(shown, self._services.clock())
+        seen = self._services.watches.seen(watch.watch_id, list(remember))
+        data["items"] = watches.new_items(shown, seen)
+        outcome = FOUND if data["items"] else NOTHING_NEW
+        silent = outcome == NOTHING_NEW and watch.is_silent_about_nothing()
+        return replace(self._success(data, outcome, age), silent=silent, remember=remember)
+
+    def _success(self, data: dict[str, Any], outcome: str, age: int | None) -> Ending:
+        charge = self._charge(CACHED if age is not None and outcome != NOTHING_NEW else outcome)
         envelope = envelopes.success(
             self._claim.request,
             outcome=outcome,
@@ -58,11 +70,20 @@ class Endings:
             now_ms=self._services.clock(),
         )
         retry_after = error.retry_after or (BLOCKED_RETRY_AFTER if error.status == 503 else 0)
-        return Ending(FAILED, _json(envelope), charge, code=error.code, retry_after=retry_after)
+        watch = self._watch()
+        silent = watch is not None and watch.is_silent_about(error.code)
+        return Ending(
+            FAILED, _json(envelope), charge, code=error.code, retry_after=retry_after, silent=silent
+        )
 
     def not_worked_on(self) -> Ending:
         """End what nobody can be got to work on, or what takes its workers down with it."""
         return self.failed(UpstreamFailed("The request could not be worked on; it was tried several times."))
+
+    def _watch(self) -> watches.Watch | None:
+        """Return the watch whose run this is; None for a single request, or when it was deleted."""
+        watch_id = self._claim.request.watch_id
+        return self._services.watches.get(watch_id) if watch_id else None
 
     def _charge(self, outcome: str) -> int:
         request = self._claim.request

@@ -54,6 +54,7 @@ def tick(services: Services, name: str) -> None:
     try:
         services.stats.beat(name)
         sweep.sweep_requests(services)
+        sweep.run_overdue_watches(services)
         sweep.pump_bulk(services)
         sweep.pump_deliveries(services)
     except StoreUnavailable as error:

@@ -12,15 +12,16 @@ from redbeat import RedBeatScheduler
 from redbeat.schedulers import acquire_distributed_beat_lock
 from redis.exceptions import LockError, RedisError
 
-from service.broker import SOCKET_TIMEOUT
+from service.domain import ids
 from service.domain.ports import Services
 from service.domain.requests import BULK
+from service.queue import CeleryQueue
+from service.schedules import configure_redbeat
 
 HOUSEKEEP = "housekeep"
 HOUSEKEEP_EVERY = 3_600.0
+MEND = "mend_schedule"
 
-# How soon another beat leads when the first was killed, seconds.
-LEADER_LEASE = 30
 RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 class LastingScheduler(RedBeatScheduler):
     """RedBeat's scheduler, except that it waits a store's outage out, and leads again after it."""
+
+    _mended = False
 
     def setup_schedule(self) -> None:
         """Write the schedule into the store, when it takes it."""
@@ -52,12 +55,18 @@ class LastingScheduler(RedBeatScheduler):
             acquire_distributed_beat_lock(SimpleNamespace(scheduler=self))
         try:
             wait: float = super().tick(*args, **kwargs)
+            self._have_it_mended()
             return wait
         except LockError:
             # The lead ended while the store was out. Whoever takes it now has it.
             led = self.lock.acquire(blocking=False)
             log.warning("beat.lead_lost", regained=bool(led))
         return RETRY_SECONDS
+
+    def _have_it_mended(self) -> None:
+        """Have the watches' entries put back that are missing when a beat first leads, as after a restore."""
+        if not self._mended:
+            self._mended = CeleryQueue(self.app).enqueue(MEND, BULK)
 
 
 def configure_beat(app: Celery, redis_url: str) -> None:
@@ -69,16 +78,38 @@ def configure_beat(app: Celery, redis_url: str) -> None:
         beat_scheduler="workers.schedule:LastingScheduler",
         beat_schedule=schedule,
         beat_max_loop_interval=5,
-        redbeat_redis_url=redis_url,
-        redbeat_key_prefix="g:beat:",
-        redbeat_lock_timeout=LEADER_LEASE,
-        redbeat_redis_options={"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": SOCKET_TIMEOUT},
     )
+    configure_redbeat(app, redis_url)
 
 
 def housekeep(services: Services) -> None:
-    """Trim the lists of accounts that have stopped calling; a submit trims its own."""
+    """Trim the lists of accounts that have stopped calling, a submit trims its own; mend beat's schedule."""
     accounts = [account.account_id for account in services.accounts.all()]
     lists = (services.requests, services.deliveries, services.batches)
     trimmed = sum(each.trim(account_id) for account_id in accounts for each in lists)
+    mend_schedule(services)
     log.info("housekeeping.done", trimmed=trimmed)
+
+
+def mend_schedule(services: Services) -> None:
+    """Give each active watch its entry, and take away entries of no such watch."""
+    entries, active, put = services.schedules.entries(), set(), 0
+    for watches in services.watches.active():
+        for watch in watches:
+            active.add(watch.watch_id)
+            if watch.watch_id not in entries:
+                services.schedules.put(watch)
+                put += 1
+    left = [watch_id for watch_id in entries - active if not _is_active(services, watch_id)]
+    for watch_id in left:
+        services.schedules.remove(watch_id)
+    if put or left:
+        log.info("schedule.mended", put=put, removed=len(left))
+
+
+def _is_active(services: Services, watch_id: str) -> bool:
+    """Look again: a watch may have been added since the active ones were read."""
+    if ids.shard_of(watch_id, ids.WATCH) is None:
+        return False
+    watch = services.watches.get(watch_id)
+    return watch is not None and watch.is_active

@@ -11,9 +11,10 @@ import structlog
 from service.domain.dispatch import CHUNK, hint, publish_all
 from service.domain.ports import Services
 from service.domain.requests import BULK, DELIVER, DELIVERIES, QUEUED, RequestRecord
-from workers import scrape
+from workers import scrape, watch
 
 AT_ONCE = 500  # per shard
+WATCHES_AT_ONCE = 20  # per shard
 BACKLOG = 500  # messages in a queue
 CALLED_AT_ONCE = 4
 
@@ -54,6 +55,16 @@ def _given_up(services: Services, record: RequestRecord) -> bool:
         return False
     scrape.give_up(services, record)
     return True
+
+
+def run_overdue_watches(services: Services) -> int:
+    """Run watches that beat, or a message that got lost, has missed; return how many."""
+    overdue = services.watches.overdue(WATCHES_AT_ONCE)
+    for watch_id in overdue:
+        watch.run(services, watch_id)
+    if overdue:
+        log.info("sweep.watches", run=len(overdue))
+    return len(overdue)
 
 
 def pump_bulk(services: Services) -> int:

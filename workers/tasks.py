@@ -5,7 +5,8 @@ from __future__ import annotations
 from celery import shared_task
 
 from service.domain.requests import DELIVER, GATHER, SCRAPE
-from workers import deliver, gather, schedule, scrape
+from service.domain.watches import RUN
+from workers import deliver, gather, schedule, scrape, watch
 from workers.runtime import runtime
 
 
@@ -27,6 +28,16 @@ def deliver_task(delivery_id: str, host: str) -> None:
     deliver.run(parts.services, parts.sender, delivery_id, host)
 
 
+@shared_task(name=RUN)
+def watch_task(watch_id: str) -> None:
+    watch.run(runtime().services, watch_id)
+
+
 @shared_task(name=schedule.HOUSEKEEP)
 def housekeep_task() -> None:
     schedule.housekeep(runtime().services)
+
+
+@shared_task(name=schedule.MEND)
+def mend_task() -> None:
+    schedule.mend_schedule(runtime().services)

@@ -142,8 +142,9 @@ class _Copier:
         found = self._store.account(account_id)
         if found is None:
             return
-        account, last = found
+        account, watches, last = found
         yield account
+        yield from watches
         fold = Fold()
         if last is not None:
             for entries in _ledger(self._store, account_id, None, last):

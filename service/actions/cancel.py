@@ -14,7 +14,8 @@ MESSAGE = "The request was cancelled before work on it began."
 
 
 def cancel_request(services: Services, account_id: str, request_id: str) -> RequestRecord:
-    """End a queued request, release its hold; a webhook it asked for tells so.
+    """End a queued request, release its hold; a webhook it asked for tells so, unless it is
+    the run of a watch that tells of new items only.
 
     Cancelling twice is cancelling once. Raises NotFound, and Conflict once a worker has begun or the
     request has ended otherwise.
@@ -33,4 +34,11 @@ def cancelled(services: Services, record: RequestRecord) -> Ending:
     envelope = envelopes.failure(
         record, code=CANCELLED, message=MESSAGE, now_ms=services.clock(), status=CANCELLED
     )
-    return Ending(CANCELLED, json.dumps(envelope, separators=(",", ":")).encode(), charge=0, code=CANCELLED)
+    watch = services.watches.get(record.watch_id) if record.watch_id else None
+    return Ending(
+        CANCELLED,
+        json.dumps(envelope, separators=(",", ":")).encode(),
+        charge=0,
+        code=CANCELLED,
+        silent=watch is not None and watch.is_silent_about(CANCELLED),
+    )

@@ -43,6 +43,7 @@ class SummarySchema(WireSchema):
     """A request without its data."""
 
     request_id = fields.Str()
+    watch_id = fields.Str(metadata={"description": "whose run it is, if any"})
     status = fields.Str()
     username = fields.Str()
     batch_id = fields.Str(metadata={"description": "of an item of a batch"})

@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 EXAMPLE_ID = "req_0701jd5hx2kq8m3v9w4t6z1y0c7b"
+EXAMPLE_WATCH_ID = "wat_0701jd5hx2kq8m3v9w4t6z1y0c7b"
 
 
 def camel(name: str) -> str:
@@ -26,8 +27,11 @@ class EnvelopeSchema(WireSchema):
 
     success = fields.Bool(required=True)
     request_id = fields.Str(required=True, metadata={"example": EXAMPLE_ID})
+    watch_id = fields.Str(metadata={"description": "whose run it is, if any", "example": EXAMPLE_WATCH_ID})
     status = fields.Str(validate=validate.OneOf(["queued", "processing", "succeeded", "failed", "cancelled"]))
-    outcome = fields.Str(metadata={"description": "found or empty, once succeeded", "example": "found"})
+    outcome = fields.Str(
+        metadata={"description": "found, empty or nothing_new, once succeeded", "example": "found"}
+    )
     username = fields.Str(metadata={"example": "instagram"})
     batch_id = fields.Str(metadata={"description": "of an item of a batch"})
     external_id = fields.Str(metadata={"description": "your own id of the item, if you gave one"})

@@ -51,7 +51,8 @@ def restore(file: Path) -> None:
 def _held_in(tally: Tally) -> str:
     return (
         f"{tally.accounts} account(s), {tally.requests} request(s), {tally.open} of them open, "
-        f"{tally.owed} webhook(s) to be sent, {tally.entries} ledger entries, {tally.sessions} session(s)"
+        f"{tally.owed} webhook(s) to be sent, {tally.entries} ledger entries, {tally.sessions} session(s), "
+        f"{tally.watches} watch(es)"
     )
 
 

@@ -3,8 +3,9 @@
 A backup is JSON lines. The first is the header, then comes one record a line, and the last says how many
 there were and the SHA-256 of all lines before it::
 
-    {"kind": "storyhook-backup", "version": 1, "dataFormat": 1, "shards": 16, "madeAt": "...", ...}
+    {"kind": "storyhook-backup", "version": 2, "dataFormat": 1, "shards": 16, "madeAt": "...", ...}
     {"type": "account", "id": "acc_...", "fields": {...}, "credits": {...}, "keys": {"<id>": {...}}}
+    {"type": "watch", "account": "acc_...", "id": "wat_...", "fields": {...}, "seen": {...}, "owed": {...}}
     {"type": "ledger", "account": "acc_.", "entries": [[id, type, amount, balance, held, request, note, at]]}
     {"type": "request", "account": "acc_...", "id": "req_...", "request": {...}, "result": {...}, ...}
     {"type": "batch", "account": "acc_...", "id": "bat_...", "value": {...}, "lifetime": null}
@@ -15,7 +16,8 @@ there were and the SHA-256 of all lines before it::
     {"end": true, "records": 7, "sha256": "..."}
 
 ``fields`` are hashes as the store keeps them, texts under names. A ``lifetime`` is what was left of it when
-it was read, in milliseconds, or null for good. What belongs to an account comes after the account.
+it was read, in milliseconds, or null for good. What belongs to an account comes after the account. Version 1
+knew no watches.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from service.domain import deliveries, ids, requests
+from service.domain import deliveries, ids, requests, watches
 from service.domain.audit import Fold
 from service.domain.batches import Tally as BatchTally
 from service.domain.credits import ADJUSTMENT, CHARGE, HOLD, RELEASE, TOPUP, Balance, LedgerEntry
@@ -36,7 +38,7 @@ from service.domain.errors import ConfigurationError, ValidationFailed
 from service.domain.instagram import SessionState, check_name
 
 KIND = "storyhook-backup"
-VERSION = 2  # 1 knew no batches
+VERSION = 2  # 1 knew neither batches nor watches
 LINE_MOST = 64 * 1024 * 1024  # bytes; the longest lines hold one reel each
 
 T = TypeVar("T")
@@ -51,7 +53,9 @@ _ENTRY_COLUMNS = 8
 # What work on a request, waiting in vain for it, and its end leave in its hash.
 _LEASE = "lease_until"
 _OF_THE_WORK = frozenset({_LEASE, "looks"})
-_OF_THE_END = frozenset({"outcome", "code", "charged", "item_count", "retry_after", "cached", "finished_at"})
+_OF_THE_END = frozenset(
+    {"outcome", "code", "charged", "item_count", "retry_after", "cached", "silent", "finished_at"}
+)
 
 
 # --- the records ---------------------------------------------------------------------------------
@@ -111,6 +115,26 @@ class AccountCopy:
             "credits": self.credits,
             "keys": self.keys,
         }
+
+
+@dataclass(frozen=True)
+class WatchCopy:
+    """A watch: its hash, the items it has seen by when to forget them (Unix seconds), and the requests whose
+    webhook may not have arrived by when they ended (Unix milliseconds)."""
+
+    account_id: str
+    watch_id: str
+    fields: Fields
+    seen: dict[str, int]
+    owed: dict[str, int]
+
+    @property
+    def is_active(self) -> bool:
+        return self.fields["status"] == watches.ACTIVE
+
+    def row(self) -> dict[str, Any]:
+        name = {"type": "watch", "account": self.account_id, "id": self.watch_id}
+        return {**name, "fields": self.fields, "seen": self.seen, "owed": self.owed}
 
 
 @dataclass(frozen=True)
@@ -243,6 +267,7 @@ class PoolCopy:
 
 Record = (
     AccountCopy
+    | WatchCopy
     | LedgerCopy
     | RequestCopy
     | BatchCopy
@@ -268,10 +293,13 @@ class Tally:
     open: int = 0
     owed: int = 0
     sessions: int = 0
+    watches: int = 0
 
     def add(self, record: Record) -> None:
         if isinstance(record, AccountCopy):
             self.accounts += 1
+        elif isinstance(record, WatchCopy):
+            self.watches += 1
         elif isinstance(record, LedgerCopy):
             self.entries += len(record.entries)
         elif isinstance(record, RequestCopy):
@@ -504,17 +532,22 @@ class _Order:
         elif isinstance(record, CountersCopy):
             if record.shard >= self._shards:
                 raise ValueError(f"there is no shard {record.shard}")
-        elif isinstance(record, LedgerCopy | RequestCopy | BatchCopy | IdempotencyCopy):
+        elif isinstance(record, WatchCopy | LedgerCopy | RequestCopy | BatchCopy | IdempotencyCopy):
             if record.account_id not in self._last:
                 raise ValueError(f"its account {record.account_id} does not come before it")
             self._belongs(record)
 
-    def _belongs(self, record: LedgerCopy | RequestCopy | BatchCopy | IdempotencyCopy) -> None:
+    def _belongs(self, record: WatchCopy | LedgerCopy | RequestCopy | BatchCopy | IdempotencyCopy) -> None:
         if isinstance(record, LedgerCopy):
             for entry in record.entries:
                 self._newer(record.account_id, entry.entry_id)
             return
-        name = record.batch_id if isinstance(record, BatchCopy) else record.request_id
+        if isinstance(record, WatchCopy):
+            name = record.watch_id
+        elif isinstance(record, BatchCopy):
+            name = record.batch_id
+        else:
+            name = record.request_id
         if ids.shard_in(name) != ids.shard_in(record.account_id):
             raise ValueError(f"{name} is in another shard than its account")
 
@@ -564,6 +597,13 @@ class _Row:
         _check_fields(value, name, texts, numbers)
         return value
 
+    def times(self, name: str) -> dict[str, int]:
+        """Return times by names."""
+        value = self._row.get(name)
+        if not isinstance(value, dict) or not all(type(at) is int and at >= 0 for at in value.values()):
+            raise ValueError(f"'{name}' is missing or holds something else than times")
+        return value
+
     def items(self, name: str) -> list[Any]:
         value = self._row.get(name)
         if not isinstance(value, list):
@@ -611,6 +651,24 @@ def _account(row: _Row) -> AccountCopy:
     )
 
 
+def _watch(row: _Row) -> WatchCopy:
+    numbers = (
+        "only_new heartbeat max_age created_at next_run_at? last_run_at? resumed_at? runs? items_delivered?"
+    )
+    copy = WatchCopy(
+        row.identifier("account", ids.ACCOUNT),
+        row.identifier("id", ids.WATCH),
+        row.fields("fields", "account username every webhook_url status", numbers),
+        row.times("seen"),
+        row.times("owed"),
+    )
+    if copy.fields["status"] not in watches.STATES:
+        raise ValueError(f"no watch is {copy.fields['status']!r}")
+    if any(ids.shard_of(request_id, ids.REQUEST) is None for request_id in copy.owed):
+        raise ValueError("a watch is owed something else than requests")
+    return copy
+
+
 def _ledger(row: _Row) -> LedgerCopy:
     return LedgerCopy(row.identifier("account", ids.ACCOUNT), [_entry(each) for each in row.items("entries")])
 
@@ -647,9 +705,8 @@ def _kept(row: _Row, name: str, read: Callable[[_Row], T]) -> Kept[T] | None:
 
 
 def _request_hash(row: _Row) -> Fields:
-    needed = (
-        "hold created_at fence? attempts? charged? item_count? retry_after? finished_at? max_age? cached?"
-    )
+    needed = "hold created_at fence? attempts? charged? item_count? retry_after? finished_at? max_age?"
+    needed += " cached? silent?"
     fields = row.fields("value", "account operation username queue status", needed)
     if fields["status"] != requests.QUEUED and fields["status"] not in requests.FINAL:
         raise ValueError(f"no request in a backup is {fields['status']!r}")
@@ -714,6 +771,7 @@ def _pool(row: _Row) -> PoolCopy:
 
 _PARSERS: dict[str, Callable[[_Row], Record]] = {
     "account": _account,
+    "watch": _watch,
     "ledger": _ledger,
     "request": _request,
     "batch": _batch,

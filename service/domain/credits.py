@@ -17,6 +17,7 @@ STORIES = "stories"
 FOUND = "found"
 EMPTY = "empty"
 CACHED = "cached"  # found or empty, and fetched for somebody else
+NOTHING_NEW = "nothing_new"  # a watch found only what it had delivered before
 
 TOPUP = "topup"
 HOLD = "hold"
@@ -31,6 +32,7 @@ DEFAULT_PRICES: Mapping[str, Mapping[str, int]] = MappingProxyType(
                 FOUND: 1,
                 EMPTY: 1,
                 CACHED: 1,
+                NOTHING_NEW: 0,
                 "account_private": 0,
                 "user_not_found": 0,
                 "upstream_blocked": 0,

@@ -29,10 +29,10 @@ def success(
     return {
         "success": True,
         "requestId": request.request_id,
+        **_origin(request),
         "status": SUCCEEDED,
         "outcome": outcome,
         "username": request.username,
-        **_belongs_to(request),
         "data": data,
         "itemCount": len(data["items"]),
         "cached": age is not None,
@@ -56,11 +56,11 @@ def failure(
     return {
         "success": False,
         "requestId": request.request_id,
+        **_origin(request),
         "status": status,
         "error": message,
         "code": code,
         "username": request.username,
-        **_belongs_to(request),
         "creditsCharged": charged,
         "createdAt": timestamp(request.created_at),
         "finishedAt": timestamp(now_ms),
@@ -72,27 +72,21 @@ def running(request: RequestRecord) -> dict[str, Any]:
     return {
         "success": True,
         "requestId": request.request_id,
+        **_origin(request),
         "status": request.status,
         "message": PROCESSING_MESSAGE,
         "username": request.username,
-        **_belongs_to(request),
         "createdAt": timestamp(request.created_at),
     }
-
-
-def _belongs_to(request: RequestRecord) -> dict[str, str]:
-    """Return what ties a request to a batch; nothing for one of its own."""
-    ties = {"batchId": request.batch_id, "externalId": request.external_id}
-    return {name: value for name, value in ties.items() if value is not None}
 
 
 def summary(request: RequestRecord) -> dict[str, Any]:
     """Return the line a list of requests shows: the envelope without data and sentences."""
     line: dict[str, Any] = {
         "requestId": request.request_id,
+        **_origin(request),
         "status": request.status,
         "username": request.username,
-        **_belongs_to(request),
         "outcome": request.outcome,
         "code": request.code,
         "itemCount": request.item_count,
@@ -102,3 +96,9 @@ def summary(request: RequestRecord) -> dict[str, Any]:
         "finishedAt": timestamp(request.finished_at) if request.finished_at else None,
     }
     return line
+
+
+def _origin(request: RequestRecord) -> dict[str, str]:
+    """Return what a request belongs to, and the caller's own id of it; nothing for one that stands alone."""
+    ties = {"batchId": request.batch_id, "externalId": request.external_id, "watchId": request.watch_id}
+    return {name: value for name, value in ties.items() if value is not None}

@@ -13,6 +13,7 @@ ACCOUNT = "acc"
 REQUEST = "req"
 DELIVERY = "msg"
 BATCH = "bat"
+WATCH = "wat"
 EXCHANGE = "http"  # one HTTP exchange that created no request
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -36,6 +36,8 @@ class Policy:
     sweep_limit: int = 10
     signup_allowed: bool = False
     token_lifetime: int = 86_400
+    watch_every_least: int = 300
+    watches_most: int = 100
 
     @property
     def delivery_lease_ms(self) -> int:

@@ -21,6 +21,7 @@ from service.domain.backups import (
     Record,
     RequestCopy,
     SessionCopy,
+    WatchCopy,
 )
 from service.domain.batches import BatchRecord, BatchSubmission
 from service.domain.credits import Balance, LedgerEntry
@@ -30,6 +31,7 @@ from service.domain.instagram import Known, Leased, Missing, SessionRecord, Unav
 from service.domain.policy import Policy
 from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
 from service.domain.sharing import Flight, Landing, Shared
+from service.domain.watches import Watch
 
 
 class Waiter(Protocol):
@@ -47,7 +49,8 @@ class RequestStore(Protocol):
         """Store a request and hold its price in one step.
 
         Returns the request as stored: with a known idempotency key the original one, under its own
-        id, and nothing is held again. Raises InsufficientCredits, IdempotencyKeyReuse.
+        id, and nothing is held again; so with a watch of which a request is open. Raises
+        InsufficientCredits, IdempotencyKeyReuse, and Conflict when the watch is paused or gone.
         """
         ...
 
@@ -132,6 +135,70 @@ class BatchStore(Protocol):
 
     def trim(self, account_id: str) -> int:
         """Drop ids past their lifetime from the account's list; return how many."""
+        ...
+
+
+class WatchStore(Protocol):
+    """Watches, and what each has seen and is owed."""
+
+    def add(self, watch: Watch) -> Watch:
+        """Store a watch, active and due at once. Raises Conflict when the account has too many."""
+        ...
+
+    def get(self, watch_id: str) -> Watch | None: ...
+    def page(self, account_id: str, *, cursor: str | None, limit: int) -> Page[Watch]: ...
+    def pause(self, watch_id: str, reason: str) -> Watch | None:
+        """Pause a watch; one that is paused keeps its reason. None when there is none."""
+        ...
+
+    def resume(self, watch_id: str) -> Watch | None:
+        """Make a paused watch active, its next run due at once. None when there is none."""
+        ...
+
+    def remove(self, watch: Watch) -> bool: ...
+    def seen(self, watch_id: str, items: Sequence[str]) -> frozenset[str]:
+        """Return which of these items the watch has delivered."""
+        ...
+
+    def owed(self, watch_id: str) -> list[tuple[str, int]]:
+        """Return requests whose webhook may not have arrived, and when they ended (Unix ms), oldest first."""
+        ...
+
+    def settle(self, watch_id: str, request_ids: Sequence[str]) -> None:
+        """Owe these no longer."""
+        ...
+
+    def overdue(self, limit: int) -> list[str]:
+        """Return watches whose run should have begun, and postpone their next look."""
+        ...
+
+    def active(self) -> Iterator[list[Watch]]:
+        """Yield all active watches, some at a time."""
+        ...
+
+
+class Schedules(Protocol):
+    """When watches run. Raises StoreUnavailable when beat's schedule cannot be read or written."""
+
+    def check(self, every: str, least: int) -> str:
+        """Return ``every`` as it is kept.
+
+        Raises ValidationFailed naming ``every`` when it is neither an interval nor a cron expression, or
+        leaves less than ``least`` seconds between two runs.
+        """
+        ...
+
+    def next_after(self, every: str, at_ms: int) -> int:
+        """Return when the next run after ``at_ms`` is due, both in Unix milliseconds."""
+        ...
+
+    def put(self, watch: Watch) -> None:
+        """Have beat run a watch, at once and from then on."""
+        ...
+
+    def remove(self, watch_id: str) -> None: ...
+    def entries(self) -> frozenset[str]:
+        """Return the ids of the watches beat runs."""
         ...
 
 
@@ -261,8 +328,8 @@ class BackupStore(Protocol):
         ...
 
     def account_ids(self) -> list[str]: ...
-    def account(self, account_id: str) -> tuple[AccountCopy, str | None] | None:
-        """Return an account and the id of its ledger's last entry, both of one moment."""
+    def account(self, account_id: str) -> tuple[AccountCopy, list[WatchCopy], str | None] | None:
+        """Return an account, its watches and the id of its ledger's last entry, all of one moment."""
         ...
 
     def ledger(self, account_id: str, after: str | None, until: str) -> list[LedgerEntry]:
@@ -474,6 +541,8 @@ class Services:
 
     policy: Policy
     requests: RequestStore
+    watches: WatchStore
+    schedules: Schedules
     reels: ReelStore
     bulk: BulkStore
     batches: BatchStore

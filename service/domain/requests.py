@@ -94,6 +94,15 @@ def _bad_username(sentence: str) -> ValidationFailed:
 
 
 @dataclass(frozen=True)
+class Run:
+    """That a request is the run of a watch. ``next_in`` (ms) is when the one after it is due, None when that
+    stays as it is."""
+
+    watch_id: str
+    next_in: int | None = None
+
+
+@dataclass(frozen=True)
 class Submission:
     """A request as accepted, before it is stored. Times are Unix milliseconds."""
 
@@ -106,6 +115,7 @@ class Submission:
     webhook_url: str | None = None
     idempotency_key: str | None = None
     max_age: int = 0
+    watch: Run | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -118,8 +128,9 @@ class Submission:
 class RequestRecord:
     """A request as stored. Times are Unix milliseconds; 0 or None means not yet.
 
-    ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one. An item
-    of a batch knows which, the caller's own id of it, and the host to which the batch's summary goes.
+    ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one,
+    ``silent`` that it ended without its webhook. An item of a batch knows which, the caller's own id of it,
+    and the host to which the batch's summary goes.
     """
 
     request_id: str
@@ -143,6 +154,8 @@ class RequestRecord:
     batch_id: str | None = None
     batch_host: str | None = None
     external_id: str | None = None
+    watch_id: str | None = None
+    silent: bool = False
 
     @classmethod
     def of(cls, request_id: str, fields: Mapping[str, str]) -> RequestRecord:
@@ -169,6 +182,8 @@ class RequestRecord:
             batch_id=fields.get("batch"),
             batch_host=fields.get("batch_host"),
             external_id=fields.get("external_id"),
+            watch_id=fields.get("watch"),
+            silent=fields.get("silent") == "1",
         )
 
     @property
@@ -187,7 +202,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a request ends: what is stored, charged and sent, in one step."""
+    """How a request ends: what is stored, charged and sent, in one step.
+
+    ``silent`` sends no webhook after all. ``remember`` is what its watch has seen: items, and until when to
+    know them (Unix seconds).
+    """
 
     status: str
     envelope: bytes
@@ -197,6 +216,8 @@ class Ending:
     item_count: int = 0
     retry_after: int = 0
     cached: bool = False
+    silent: bool = False
+    remember: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

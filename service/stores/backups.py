@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from redis.client import NEVER_DECODE
-from redis.exceptions import ResponseError
+from redis.exceptions import ResponseError, WatchError
 
 from service.domain import ids
 from service.domain.backups import (
@@ -23,9 +23,11 @@ from service.domain.backups import (
     Record,
     RequestCopy,
     SessionCopy,
+    WatchCopy,
 )
 from service.domain.credits import LedgerEntry
 from service.domain.instagram import SessionState
+from service.domain.watches import GRACE_MS
 from service.stores import instagram_sessions, keys, meta
 from service.stores.connection import Client, store_adapter
 from service.stores.credits import ledger_entry
@@ -61,17 +63,37 @@ class Backups:
     def account_ids(self) -> list[str]:
         return sorted(self._redis.smembers(keys.ACCOUNTS))
 
-    def account(self, account_id: str) -> tuple[AccountCopy, str | None] | None:
+    def account(self, account_id: str) -> tuple[AccountCopy, list[WatchCopy], str | None] | None:
         with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hgetall(keys.account(account_id))
-            pipe.hgetall(keys.credits(account_id))
-            pipe.xrevrange(keys.ledger(account_id), count=1)
-            pipe.smembers(keys.account_keys(account_id))
-            fields, credits, last, named = pipe.execute()
+            while True:
+                # A watch that is added meanwhile would be missing beside a request of its own.
+                pipe.watch(keys.account_watches(account_id))
+                watch_ids = pipe.zrange(keys.account_watches(account_id), 0, -1)
+                pipe.multi()
+                pipe.hgetall(keys.account(account_id))
+                pipe.hgetall(keys.credits(account_id))
+                pipe.xrevrange(keys.ledger(account_id), count=1)
+                pipe.smembers(keys.account_keys(account_id))
+                for watch_id in watch_ids:
+                    pipe.hgetall(keys.watch(watch_id))
+                    pipe.zrange(keys.watch_seen(watch_id), 0, -1, withscores=True)
+                    pipe.zrange(keys.watch_owed(watch_id), 0, -1, withscores=True)
+                try:
+                    fields, credits, last, named, *rest = pipe.execute()
+                    break
+                except WatchError:
+                    continue
         if not fields:
             return None
         copy = AccountCopy(account_id, fields, credits, self._api_keys(sorted(named)))
-        return copy, last[0][0] if last else None
+        watches = [
+            WatchCopy(
+                account_id, watch_id, *rest[place : place + 1], *map(_times, rest[place + 1 : place + 3])
+            )
+            for place, watch_id in zip(range(0, len(rest), 3), watch_ids, strict=True)
+            if rest[place]
+        ]
+        return copy, watches, last[0][0] if last else None
 
     def _api_keys(self, named: list[str]) -> dict[str, Fields]:
         with self._redis.pipeline(transaction=False) as pipe:
@@ -196,6 +218,10 @@ def _session(name: str) -> str:
     return f"{{ig}}:session:{name}"
 
 
+def _times(rows: list[tuple[str, float]]) -> dict[str, int]:
+    return {name: int(at) for name, at in rows}
+
+
 def _kept(value: Any, lifetime: int) -> Kept[Any] | None:
     if not value or lifetime == GONE:
         return None
@@ -229,7 +255,10 @@ def _write_account(pipe: Any, copy: AccountCopy) -> None:
     _put_hash(pipe, keys.credits(account_id), copy.credits)
     # Filled by the records that follow.
     pipe.delete(
-        keys.ledger(account_id), keys.account_requests(account_id), keys.account_deliveries(account_id)
+        keys.ledger(account_id),
+        keys.account_requests(account_id),
+        keys.account_deliveries(account_id),
+        keys.account_watches(account_id),
     )
     pipe.delete(keys.account_batches(account_id))
     pipe.delete(keys.account_keys(account_id))
@@ -238,6 +267,20 @@ def _write_account(pipe: Any, copy: AccountCopy) -> None:
         pipe.sadd(keys.account_keys(account_id), key_id)
     pipe.set(keys.email(copy.fields["email"]), account_id)
     pipe.sadd(keys.ACCOUNTS, account_id)
+
+
+def _write_watch(pipe: Any, copy: WatchCopy) -> None:
+    watch_id, watching = copy.watch_id, keys.watching(ids.shard_in(copy.watch_id))
+    _put_hash(pipe, keys.watch(watch_id), copy.fields)
+    pipe.zadd(keys.account_watches(copy.account_id), {watch_id: 0})
+    for name, times in ((keys.watch_seen(watch_id), copy.seen), (keys.watch_owed(watch_id), copy.owed)):
+        pipe.delete(name)
+        if times:
+            pipe.zadd(name, times)
+    if copy.is_active:
+        # Beat's entry is put back by the housekeeping; what was missed meanwhile the sweep runs.
+        due = int(copy.fields.get("next_run_at", copy.fields["created_at"]))
+        pipe.zadd(watching, {watch_id: due + GRACE_MS})
 
 
 def _write_ledger(pipe: Any, copy: LedgerCopy) -> None:
@@ -309,6 +352,7 @@ def _write_pool(pipe: Any, copy: PoolCopy) -> None:
 
 _WRITERS: dict[type, Callable[[Any, Any], None]] = {
     AccountCopy: _write_account,
+    WatchCopy: _write_watch,
     LedgerCopy: _write_ledger,
     RequestCopy: _write_request,
     BatchCopy: _write_batch,

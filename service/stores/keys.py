@@ -12,6 +12,7 @@ key                              type    lifetime                     holds
 ``{s07}:acct:<id>:requests``     zset    entries: RESULT_TTL          request ids, all scored 0, so by age
 ``{s07}:acct:<id>:batches``      zset    entries: RESULT_TTL          batch ids, all scored 0, so by age
 ``{s07}:acct:<id>:deliveries``   zset    entries: RESULT_TTL          delivery ids, all scored 0, so by age
+``{s07}:acct:<id>:watches``      zset    until deleted                watch ids, all scored 0, so by age
 ``{s07}:acct:<id>:keys``         set     for good                     ids of API keys
 ``{s07}:acct:<id>:idem:<hash>``  hash    24 h                         what an idempotency key stands for
 ``{s07}:acct:<id>:rate:<secs>``  string  the window                   calls counted in this window
@@ -20,6 +21,10 @@ key                              type    lifetime                     holds
 ``{s07}:res:<id>``               string  RESULT_TTL                   its final envelope, gzip of JSON
 ``{s07}:msg:<id>``               hash    RESULT_TTL after the end     a delivery
 ``{s07}:msg:<id>:log``           list    RESULT_TTL                   its attempts, JSON, oldest first
+``{s07}:watch:<id>``             hash    until deleted                a watch
+``{s07}:watch:<id>:seen``        zset    entries: hours, days         items seen, by when to forget them (s)
+``{s07}:watch:<id>:owed``        zset    entries: some days           runs whose webhook may have failed
+``{s07}:watching``               zset    for good                     active watches by the sweep's look (ms)
 ``{s07}:open``                   zset    for good                     open request ids by next look (ms)
 ``{s07}:due``                    zset    for good                     hosts owed something, by next look (ms)
 ``{s07}:due:<host>``             zset    while pending                delivery ids of a host by next look (ms)
@@ -92,6 +97,10 @@ def account_deliveries(account_id: str) -> str:
     return f"{account(account_id)}:deliveries"
 
 
+def account_watches(account_id: str) -> str:
+    return f"{account(account_id)}:watches"
+
+
 def account_keys(account_id: str) -> str:
     return f"{account(account_id)}:keys"
 
@@ -127,6 +136,22 @@ def delivery(delivery_id: str) -> str:
 
 def delivery_log(delivery_id: str) -> str:
     return f"{delivery(delivery_id)}:log"
+
+
+def watch(watch_id: str) -> str:
+    return _in_shard(watch_id, f"watch:{watch_id}")
+
+
+def watch_seen(watch_id: str) -> str:
+    return f"{watch(watch_id)}:seen"
+
+
+def watch_owed(watch_id: str) -> str:
+    return f"{watch(watch_id)}:owed"
+
+
+def watching(shard: int) -> str:
+    return f"{tag(shard)}:watching"
 
 
 def open_requests(shard: int) -> str:

@@ -14,6 +14,7 @@ from service.domain import ids
 from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits, LeaseLost
 from service.domain.policy import Policy
 from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
+from service.domain.watches import GRACE_MS
 from service.domain.webhooks import target_of
 from service.stores import keys, scripts
 from service.stores.connection import Client, store_adapter, translate
@@ -56,32 +57,11 @@ class Requests:
         self._postpone = scripts.load(redis, "postpone")
 
     def submit(self, submission: Submission) -> RequestRecord:
-        shard = ids.shard_in(submission.request_id)
-        answer, value = self._submit(
-            keys=[
-                keys.request(submission.request_id),
-                keys.credits(submission.account_id),
-                keys.ledger(submission.account_id),
-                keys.open_requests(shard),
-                keys.account_requests(submission.account_id),
-                keys.stats(shard),
-                keys.idempotency(submission.account_id, submission.idempotency_key or ""),
-            ],
-            args=[
-                submission.request_id,
-                submission.account_id,
-                submission.operation,
-                submission.username,
-                submission.queue,
-                submission.hold,
-                submission.webhook_url or "",
-                self._policy.pickup_grace * 1000,
-                self._index_floor(submission.request_id, shard),
-                submission.fingerprint if submission.idempotency_key is not None else "",
-                IDEMPOTENCY_LIFETIME,
-                submission.max_age,
-            ],
-        )
+        answer, value = self._hand_in(submission, self._running(submission))
+        while answer == "moved":  # another run of the watch began or ended since it was looked at
+            answer, value = self._hand_in(submission, str(value))
+        if answer == "idle":
+            raise Conflict("The watch is paused, or was deleted.")
         if answer == "replay":
             return self._original(str(value))
         if answer == "reuse":
@@ -101,7 +81,51 @@ class Requests:
             created_at=int(value),
             webhook_url=submission.webhook_url,
             max_age=submission.max_age,
+            watch_id=submission.watch.watch_id if submission.watch else None,
         )
+
+    def _running(self, submission: Submission) -> str:
+        """Return the open request of the watch that is to run, "" when there is none."""
+        if submission.watch is None:
+            return ""
+        return str(self._redis.hget(keys.watch(submission.watch.watch_id), "running") or "")
+
+    def _hand_in(self, submission: Submission, running: str) -> list[Any]:
+        shard, watch = ids.shard_in(submission.request_id), submission.watch
+        next_in = -1 if watch is None or watch.next_in is None else watch.next_in
+        answer: list[Any] = self._submit(
+            keys=[
+                keys.request(submission.request_id),
+                keys.credits(submission.account_id),
+                keys.ledger(submission.account_id),
+                keys.open_requests(shard),
+                keys.account_requests(submission.account_id),
+                keys.stats(shard),
+                keys.idempotency(submission.account_id, submission.idempotency_key or ""),
+                keys.watch(watch.watch_id if watch else submission.request_id),
+                keys.watching(shard),
+                keys.request(running or submission.request_id),
+            ],
+            args=[
+                submission.request_id,
+                submission.account_id,
+                submission.operation,
+                submission.username,
+                submission.queue,
+                submission.hold,
+                submission.webhook_url or "",
+                self._policy.pickup_grace * 1000,
+                self._index_floor(submission.request_id, shard),
+                submission.fingerprint if submission.idempotency_key is not None else "",
+                IDEMPOTENCY_LIFETIME,
+                submission.max_age,
+                watch.watch_id if watch else "",
+                running,
+                next_in,
+                GRACE_MS,
+            ],
+        )
+        return answer
 
     def _original(self, request_id: str) -> RequestRecord:
         record = self.get(request_id)
@@ -247,7 +271,8 @@ class Requests:
         shard = ids.shard_in(request.request_id)
         delivery_id = ids.delivery_of(request.request_id)
         host = str(target_of(request.webhook_url)) if request.webhook_url else ""
-        batch_id = request.batch_id or request.request_id  # unused keys are named all the same
+        # Keys that are not used are named all the same.
+        batch_id, watch_id = request.batch_id or request.request_id, request.watch_id or request.request_id
         summary_id = ids.delivery_of(batch_id)
         names = [
             keys.request(request.request_id),
@@ -263,6 +288,9 @@ class Requests:
             keys.batch(batch_id),
             keys.delivery(summary_id),
             keys.due(shard, request.batch_host or ""),
+            keys.watch(watch_id),
+            keys.watch_seen(watch_id),
+            keys.watch_owed(watch_id),
         ]
         values: list[Any] = [
             request.request_id,
@@ -284,6 +312,8 @@ class Requests:
             summary_id,
             request.batch_id or "",
             keys.done(batch_id),
+            int(ending.silent),
+            " ".join(f"{item} {until}" for item, until in ending.remember.items()),
         ]
         return names, values
 

@@ -120,7 +120,7 @@ def test_prices_are_published_as_configured(make: Callable[..., Front]) -> None:
     assert prices["stories"]["empty"] == 1
     free = {
         "account_private", "user_not_found", "upstream_blocked", "upstream_timeout", "upstream_error",
-        "opted_out",
+        "opted_out", "nothing_new",
     }  # fmt: skip
     assert {outcome for outcome, price in prices["stories"].items() if price == 0} == free
 

@@ -50,6 +50,13 @@ OPERATIONS = [
     ("POST", "/api/webhooks/deliveries/{delivery_id}/replay"),
     ("POST", "/api/webhooks/replay"),
     ("POST", "/api/webhooks/test"),
+    ("GET", "/api/watches"),
+    ("POST", "/api/watches"),
+    ("GET", "/api/watches/{watch_id}"),
+    ("DELETE", "/api/watches/{watch_id}"),
+    ("POST", "/api/watches/{watch_id}/pause"),
+    ("POST", "/api/watches/{watch_id}/resume"),
+    ("POST", "/api/watches/{watch_id}/run"),
     ("POST", "/auth/login"),
     ("POST", "/auth/register"),
     ("GET", "/keys"),
@@ -138,7 +145,15 @@ def test_answers_about_what_exists_are_as_documented(specification: BaseSchema, 
     failed = fed.stories("nobody").json["requestId"]
     delivery = fed.get("/api/webhooks/deliveries").json["deliveries"][0]["id"]
     key = fed.call("POST", "/keys", json={"name": "short-lived"}).json["id"]
+    hook = {"username": "nasa", "every": "15m", "webhookUrl": "https://example.com/hook"}
+    watch = {"watch_id": fed.call("POST", "/api/watches", json=hook).json["watchId"]}
     known = [
+        ("GET", "/api/watches/{watch_id}", watch),
+        ("POST", "/api/watches/{watch_id}/run", watch),
+        ("POST", "/api/watches/{watch_id}/pause", watch),
+        ("POST", "/api/watches/{watch_id}/run", watch),
+        ("POST", "/api/watches/{watch_id}/resume", watch),
+        ("DELETE", "/api/watches/{watch_id}", watch),
         ("GET", "/api/requests/{request_id}", {"request_id": ended}),
         ("GET", "/api/requests/{request_id}", {"request_id": failed}),
         ("POST", "/api/requests/{request_id}/cancel", {"request_id": failed}),
@@ -155,4 +170,5 @@ def test_answers_about_what_exists_are_as_documented(specification: BaseSchema, 
         if response.status_code < 400:  # the shape of errors has its own tests
             case.validate_response(response, checks=CHECKED)
 
-    assert statuses == [200, 200, 409, 200, 202, 204, *[200] * (len(known) - 6)]
+    watched = [200, 202, 200, 409, 200, 204]
+    assert statuses == [*watched, 200, 200, 409, 200, 202, 204, *[200] * (len(known) - 12)]

@@ -31,12 +31,13 @@ from service.broker import make_celery
 from service.cli.demo import free_ports
 from service.domain import ids
 from service.domain.errors import StoreUnavailable
+from service.schedules import LEADER_LEASE
 from service.stores import keys
 from tests.conftest import await_true, running_valkey
 from tests.e2e.clients import Customer
 from tests.e2e.receiver import Receiver
 from tests.e2e.stack import IMPATIENT, SERVICE, Stack, leaving_nothing
-from workers.schedule import HOUSEKEEP, LEADER_LEASE, configure_beat
+from workers.schedule import HOUSEKEEP, configure_beat
 
 THREADS = 8
 GRACE = 6

@@ -44,11 +44,13 @@ from service.domain.errors import (
 )
 from service.domain.instagram import Leased, SessionState, settings_from_sessionid
 from service.domain.ports import Services
-from service.domain.requests import Claim, RequestRecord
+from service.domain.requests import Claim, RequestRecord, Run
+from service.domain.watches import Watch
 from service.stores import keys, meta
 from service.stores.connection import open_store
 from tests.conftest import SHARDS, RecordingQueue, await_true, make_services
 from tests.redis.kit import CANCEL, batch_submission, ending, items_of, snapshot, submission
+from workers.schedule import mend_schedule
 
 HOST = "example.com:443"
 HOOK = "https://example.com/hook"
@@ -142,6 +144,7 @@ class Life:
         self._requests()
         self._batches()
         self._deliveries()
+        self._watches()
         self._sessions()
         # What is not kept:
         services.limits.hit(self.account_id)
@@ -206,6 +209,21 @@ class Life:
         assert delivery is not None
         self.services.deliveries.replay(delivery)
         self.redis.delete(keys.request(replayed.request_id))  # its time was up before the webhook's
+
+    def watch(self) -> str:
+        watch_id = ids.new_id(ids.WATCH, ids.shard_in(self.account_id), self.services.clock())
+        self.services.watches.add(Watch(watch_id, self.account_id, "anna", "15m", HOOK, True, False, 60))
+        return watch_id
+
+    def run(self, watch_id: str) -> Claim:
+        return self.claim(webhook_url=HOOK, watch=Run(watch_id, next_in=900_000))
+
+    def _watches(self) -> None:
+        watch_id, paused, _ = (self.watch() for _ in range(3))
+        claim = self.run(watch_id)
+        self.services.requests.finish(claim, ending(remember={"1": 4_000_000_000, "2": 4_000_000_001}))
+        self.attempt(claim.request, "delivered")
+        self.services.watches.pause(paused, "by_hand")
 
     def _sessions(self) -> None:
         sessions = self.services.sessions
@@ -357,6 +375,94 @@ def test_sessions_come_back_free_and_as_they_were(life: Life, there: There, file
     assert names[-1] == "used", "what was never used comes first"
     versions = [each.version for each in leased if isinstance(each, Leased)]
     assert there.services.sessions.add("new", SESSION) > max(versions)
+
+
+def test_a_run_that_was_open_is_run_again_and_skips_nothing(life: Life, there: There, file: Path) -> None:
+    watch_id = life.watch()
+    first = life.run(watch_id)
+    life.services.requests.finish(first, ending(remember={"1": 4_000_000_000}))
+    second = life.run(watch_id)
+    back_up(life.services, file)
+    life.services.requests.finish(second, ending(remember={"2": 4_000_000_000}))  # after the backup
+    restore(there.services, file)
+    watches = there.services.watches
+    known = watches.get(watch_id)
+    assert known is not None
+    assert (known.running, known.runs) == (second.request.request_id, 1)
+    assert watches.seen(watch_id, ["1", "2"]) == {"1"}, "what the open run will bring was not seen"
+    again = submission(life.account_id, webhook_url=HOOK, watch=Run(watch_id))
+    assert there.services.requests.submit(again).request_id == second.request.request_id
+    claim = there.services.requests.claim(second.request.request_id)
+    assert claim is not None
+    assert claim.request.watch_id == watch_id
+    assert there.services.requests.finish(claim, ending(remember={"2": 4_000_000_000})) is not None
+    known = watches.get(watch_id)
+    assert known is not None
+    assert (known.running, known.runs) == (None, 2)
+    assert audit(there.services).differences == []
+
+
+def test_a_run_that_ended_in_silence_after_the_backup_may_speak_after_a_restore(
+    life: Life, there: There, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_run = life.run(life.watch())
+    read = life.services.backups.requests
+
+    def later(*args: Any) -> Any:
+        life.services.requests.finish(open_run, ending(silent=True, charge=0, item_count=0))
+        monkeypatch.undo()
+        return read(*args)
+
+    monkeypatch.setattr(life.services.backups, "requests", later)
+    back_up(life.services, file)
+    restore(there.services, file)
+    claim = there.services.requests.claim(open_run.request.request_id)
+    assert claim is not None
+    assert not claim.request.silent
+    assert there.services.requests.finish(claim, ending(remember={"1": 4_000_000_000})) is not None
+
+
+def test_after_a_restore_the_watches_run(life: Life, there: There, file: Path) -> None:
+    watch_id, paused = life.watch(), life.watch()
+    life.services.watches.pause(paused, "by_hand")
+    back_up(life.services, file)
+    restore(there.services, file)
+    assert there.services.schedules.entries() == frozenset()
+    mend_schedule(there.services)
+    assert there.services.schedules.entries() == {watch_id}
+    shard = keys.watching(ids.shard_in(watch_id))
+    assert there.redis.zrange(shard, 0, -1) == [watch_id]
+
+
+def test_a_watch_that_is_added_while_its_account_is_read_is_in_the_backup(
+    life: Life, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, added = life.redis.pipeline, []
+
+    def pipeline(*args: Any, **options: Any) -> Any:
+        pipe = make(*args, **options)
+        follow = pipe.multi
+
+        def multi() -> None:
+            if not added:
+                added.append(life.watch())
+            follow()
+
+        pipe.multi = multi
+        return pipe
+
+    monkeypatch.setattr(life.redis, "pipeline", pipeline)
+    found = life.services.backups.account(life.account_id)
+    assert found is not None
+    assert [each.watch_id for each in found[1]] == added
+
+
+def test_a_backup_of_version_1_is_read(packed: Packed, empty: Empty) -> None:
+    rows = [json.loads(line) for line in packed.lines[:-1]]
+    old = [row for row in rows if row.get("type") != "watch"]
+    assert len(old) < len(rows)
+    lines = [json.dumps(row).encode() + b"\n" for row in [{**old[0], "version": 1}, *old[1:]]]
+    assert empty.refuses(packed.sealed(*lines)) == ""
 
 
 def test_more_than_a_page_of_everything_comes_back(
@@ -821,6 +927,14 @@ SOMEBODY = ids.new_id(ids.ACCOUNT, 0, 1)
         ("account", _set("credits", "balance", to="1.5")),
         ("account", _set("keys", to=[])),
         ("account", _set("keys", to={"abc": {}})),
+        ("watch", _set("account", to=SOMEBODY)),
+        ("watch", _set("id", to=ids.new_id(ids.WATCH, SHARDS - 1, 1))),
+        ("watch", _set("fields", "status", to="asleep")),
+        ("watch", _set("fields", "created_at", to="soon")),
+        ("watch", lambda row: row["fields"].pop("every")),
+        ("watch", _set("seen", to={"1": "soon"})),
+        ("watch", _set("seen", to=None)),
+        ("watch", _set("owed", to={"1": 1})),
         ("ledger", _set("account", to=SOMEBODY)),
         ("ledger", _set("entries", 0, 0, to="1")),
         ("ledger", _set("entries", 0, 1, to="gift")),
@@ -1015,8 +1129,8 @@ def test_the_commands_tell_in_a_line_what_they_did(
     life = Life(make_services(settings, valkey, queue), valkey)
     life.live()
     made = run("backup", file.name)
-    held = "3 account(s), 28 request(s), 7 of them open, "
-    held += "6 webhook(s) to be sent, 54 ledger entries, 5 session(s)"
+    held = "3 account(s), 29 request(s), 7 of them open, "
+    held += "6 webhook(s) to be sent, 56 ledger entries, 5 session(s), 3 watch(es)"
     assert (made.exit_code, made.output) == (0, f"{file.name}: {held}, {file.stat().st_size} bytes\n")
     refused = run("backup", file.name)
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
@@ -1032,7 +1146,7 @@ def test_the_commands_tell_in_a_line_what_they_did(
     first, second = restored.output.splitlines()
     assert first.startswith(f"{file.name} of 20")
     assert first.endswith(f" restored: {held}")
-    assert second == "audited 3 account(s), 28 request(s): everything adds up"
+    assert second == "audited 3 account(s), 29 request(s): everything adds up"
 
 
 def test_a_damaged_backup_is_one_clear_line_and_nothing_is_written(

@@ -11,9 +11,12 @@ from redis.crc import key_slot
 
 from service.auth.api_keys import ApiKeys
 from service.config import Settings
+from service.domain import ids
 from service.domain.deliveries import Attempt, Plan
 from service.domain.ports import Services
+from service.domain.requests import Run
 from service.domain.sharing import Landing
+from service.domain.watches import Watch
 from service.stores import keys, meta
 from tests.conftest import SHARDS, RecordingQueue, make_services
 from tests.redis.kit import ending, submission
@@ -64,6 +67,7 @@ def lived(valkey: Redis, services: Services) -> Redis:
     for _ in range(10):
         services.hosts.leave("example.com:443", "msg_none", Attempt(1, 0.1, status=500))
     services.requests.submit(submission(account_id, idempotency_key="once"))
+    watched(services, account_id)
     services.bulk.push(account_id, ["req_1", "req_2"])
     services.bulk.take(1)
     for name in ("anna", "bert"):
@@ -73,6 +77,17 @@ def lived(valkey: Redis, services: Services) -> Redis:
         if name == "anna":
             services.reels.land(flight, Landing(b"{}"))
     return valkey
+
+
+def watched(services: Services, account_id: str) -> None:
+    """Let a watch run once and bring something."""
+    watch_id = ids.new_id(ids.WATCH, ids.shard_in(account_id), services.clock())
+    hook = "https://example.com/hook"
+    services.watches.add(Watch(watch_id, account_id, "anna", "15m", hook, True, False, 60))
+    run = submission(account_id, webhook_url=hook, watch=Run(watch_id, next_in=1))
+    claim = services.requests.claim(services.requests.submit(run).request_id)
+    assert claim is not None
+    services.requests.finish(claim, ending(remember={"1": 4_000_000_000}))
 
 
 def test_every_key_in_the_store_is_on_the_map_and_of_its_type(lived: Redis) -> None:

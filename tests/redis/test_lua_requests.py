@@ -23,6 +23,7 @@ REQUEST, RESULT, CREDITS, LEDGER, OPEN, INDEX, STATS = (
     "stats",
 )
 DELIVERY, DUE_HOSTS, DUE, OWED = ("msg", "due-hosts", "due", "owed")
+WATCH, SEEN, WATCH_OWED, WATCHING = ("watch", "watch-seen", "watch-owed", "watching")
 IDEMPOTENCY = "idem"
 BATCH, SUMMARY, SUMMARY_DUE = ("batch", "summary", "summary-due")
 CHANNEL, HOST = "done", "example.com:443"
@@ -45,10 +46,15 @@ def submit(
     floor: str = "req_",
     request_key: str = REQUEST,
     fingerprint: str = "",
+    watch: str = "",
+    running: str = "",
+    next_in: int = -1,
 ) -> list[object]:
-    keys = [request_key, CREDITS, LEDGER, OPEN, INDEX, STATS, IDEMPOTENCY]
+    keys = [request_key, CREDITS, LEDGER, OPEN, INDEX, STATS, IDEMPOTENCY, WATCH, WATCHING]
     args = (request_id, "acc", "stories", "anna", "bulk", hold, webhook, look_in, floor, fingerprint, 86_400)
-    return lua("submit", keys, *args, 60)
+    # A test's second request lies under another key; the open one is always the first.
+    open_one = REQUEST if running else request_key
+    return lua("submit", [*keys, open_one], *args, 60, watch, running, next_in, 60_000)
 
 
 def test_a_known_idempotency_key_names_the_first_request_and_holds_nothing(lua: Lua) -> None:
@@ -72,7 +78,7 @@ def test_a_key_that_met_an_empty_balance_is_free_again(lua: Lua) -> None:
 
 
 def claim(lua: Lua, lease: int = HOUR) -> list[object]:
-    return lua("claim", [REQUEST, OPEN], ID, lease)
+    return lua("claim", [REQUEST, OPEN, BATCH], ID, lease)
 
 
 def renew(lua: Lua, fence: object, lease: int = HOUR) -> int:
@@ -90,11 +96,15 @@ def finish(
     ttl: int = 100,
     floor: str = "msg_",
     cached: int = 0,
+    items: int = 3,
+    silent: int = 0,
+    remember: str = "",
 ) -> list[object]:
     keys = [REQUEST, RESULT, CREDITS, LEDGER, OPEN, STATS, DELIVERY, DUE_HOSTS, DUE, OWED]
-    keys += [BATCH, SUMMARY, SUMMARY_DUE]
-    verdict = (ID, fence, status, outcome, code, charge, 3, 60, gzip.compress(b"{}"), ttl, CHANNEL)
-    return lua("finish", keys, *verdict, "msg_1", HOST, 5000, floor, cached, "msg_0", "", "")
+    keys += [BATCH, SUMMARY, SUMMARY_DUE, WATCH, SEEN, WATCH_OWED]
+    verdict = (ID, fence, status, outcome, code, charge, items, 60, gzip.compress(b"{}"), ttl, CHANNEL)
+    batch = ("msg_0", "", "")
+    return lua("finish", keys, *verdict, "msg_1", HOST, 5000, floor, cached, *batch, silent, remember)
 
 
 def cancel(lua: Lua) -> list[object]:

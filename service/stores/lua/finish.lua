@@ -6,18 +6,21 @@
 --       6 stats hash     7 delivery hash   8 due hosts zset   9 due zset of the receiver's host
 --       10 the account's deliveries zset   11 batch hash, of a request that is an item of one
 --       12 delivery hash of the batch's summary   13 due zset of its receiver's host
+--       14 hash of the request's watch   15 what the watch has seen, zset
+--       16 what the watch is owed, zset
 -- ARGV  1 request id   2 fence or ""   3 final status   4 outcome   5 code   6 charge (credits)
 --       7 item count   8 Retry-After (s)   9 envelope (gzip)   10 lifetime of the result (s)
 --       11 channel of the waiters   12 delivery id   13 receiver's host
 --       14 milliseconds until the pump looks   15 id below which the list of deliveries is trimmed
 --       16 1 when the result was shared   17 id of the summary's delivery   18 batch id or ""
---       19 channel of who waits for the batch
+--       19 channel of who waits for the batch   20 1 when no webhook is sent after all
+--       21 what the watch has seen: item, when to forget it (s), item, ..., by spaces
 -- Returns  {"ok", delivery id or ""}  or  {"lost"} when the caller has no right to end it
 local request = redis.call('HMGET', KEYS[1], 'status', 'fence', 'hold', 'created_at', 'webhook_url', 'account',
-  'batch_host')
+  'batch_host', 'watch')
 local status, fence = request[1], request[2] or ''
 local owed = ''
-if request[5] then
+if request[5] and ARGV[20] ~= '1' then
   owed = ARGV[12]
 end
 if status == ARGV[3] and fence == ARGV[2] then
@@ -59,6 +62,9 @@ end
 
 redis.call('HSET', KEYS[1], 'status', ARGV[3], 'outcome', ARGV[4], 'code', ARGV[5], 'charged', charge,
   'item_count', ARGV[7], 'retry_after', ARGV[8], 'cached', ARGV[16], 'finished_at', now)
+if ARGV[20] == '1' then
+  redis.call('HSET', KEYS[1], 'silent', 1)
+end
 redis.call('HDEL', KEYS[1], 'lease_until')
 redis.call('EXPIRE', KEYS[1], ARGV[10])
 redis.call('SET', KEYS[2], ARGV[9], 'EX', ARGV[10])
@@ -72,6 +78,33 @@ if owed ~= '' then
   redis.call('ZADD', KEYS[9], look, owed)
   redis.call('ZADD', KEYS[10], 0, owed)
   redis.call('ZREMRANGEBYLEX', KEYS[10], '-', '(' .. ARGV[15])
+end
+
+-- A watch that was deleted meanwhile stays deleted.
+if request[8] and redis.call('EXISTS', KEYS[14]) == 1 then
+  if redis.call('HGET', KEYS[14], 'running') == ARGV[1] then
+    redis.call('HDEL', KEYS[14], 'running')
+  end
+  redis.call('HINCRBY', KEYS[14], 'runs', 1)
+  redis.call('HSET', KEYS[14], 'last_outcome', ARGV[4] ~= '' and ARGV[4] or ARGV[5])
+  if ARGV[3] == 'succeeded' then
+    redis.call('HDEL', KEYS[14], 'told')
+  elseif owed ~= '' then
+    redis.call('HSET', KEYS[14], 'told', ARGV[5])
+  end
+  if owed ~= '' and tonumber(ARGV[7]) > 0 then
+    redis.call('HINCRBY', KEYS[14], 'items_delivered', ARGV[7])
+    if ARGV[21] ~= '' then
+      redis.call('ZADD', KEYS[16], now, ARGV[1])
+    end
+  end
+  if ARGV[21] ~= '' then
+    -- First forgotten, then remembered: what is shown from run to run is known whatever its time says.
+    redis.call('ZREMRANGEBYSCORE', KEYS[15], '-inf', now / 1000)
+    for item, forget in string.gmatch(ARGV[21], '(%S+) (%S+)') do
+      redis.call('ZADD', KEYS[15], forget, item)
+    end
+  end
 end
 
 local label = ARGV[4]

@@ -3,13 +3,17 @@
 --
 -- KEYS  1 request hash   2 credits hash   3 ledger stream   4 open zset
 --       5 the account's requests zset     6 stats hash     7 idempotency hash
+--       8 watch hash   9 watching zset   10 hash of the watch's open request
 -- ARGV  1 request id   2 account id   3 operation   4 username   5 queue   6 hold (credits)
 --       7 webhook URL or ""   8 milliseconds until the sweep looks   9 id below which the index is trimmed
 --       10 fingerprint of what is asked, "" without an idempotency key   11 lifetime of the key (s)
 --       12 how old a shared result may be (s)
+--       13 watch id or ""   14 id of the watch's open request or ""   15 milliseconds until the watch's next
+--       run, -1 when that stays as it is   16 milliseconds from then until the sweep looks
 -- Returns  {"ok", created_at ms},  {"poor", available credits},
---          {"replay", id of the first request with this key}  or  {"reuse", ""}: the key stands for
---          something else
+--          {"replay", id of the first request with this key, or of the open one of this watch},
+--          {"reuse", ""}: the key stands for something else,  {"idle", ""}: the watch is paused or gone,
+--          {"moved", id or ""}: another request of the watch is the open one
 local created = redis.call('HGET', KEYS[1], 'created_at')
 if created then
   return {'ok', tonumber(created)}
@@ -25,21 +29,47 @@ if ARGV[10] ~= '' then
   end
 end
 
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+if ARGV[13] ~= '' then
+  local watch = redis.call('HMGET', KEYS[8], 'status', 'running')
+  if watch[1] ~= 'active' then
+    return {'idle', ''}
+  end
+  if (watch[2] or '') ~= ARGV[14] then
+    return {'moved', watch[2] or ''}
+  end
+  if tonumber(ARGV[15]) >= 0 then
+    local following = now + tonumber(ARGV[15])
+    redis.call('HSET', KEYS[8], 'next_run_at', following)
+    redis.call('ZADD', KEYS[9], following + tonumber(ARGV[16]), ARGV[13])
+  end
+  local status = ARGV[14] ~= '' and redis.call('HGET', KEYS[10], 'status')
+  if status == 'queued' or status == 'processing' then
+    return {'replay', ARGV[14]}
+  end
+end
+
 local hold = tonumber(ARGV[6])
 local balance = tonumber(redis.call('HGET', KEYS[2], 'balance') or 0)
 local held = tonumber(redis.call('HGET', KEYS[2], 'held') or 0)
 if balance - held < hold then
+  if ARGV[13] ~= '' then
+    redis.call('HSET', KEYS[8], 'last_outcome', 'insufficient_credits')
+  end
   return {'poor', balance - held}
 end
-
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 redis.call('HSET', KEYS[1],
   'account', ARGV[2], 'operation', ARGV[3], 'username', ARGV[4], 'queue', ARGV[5],
   'status', 'queued', 'hold', hold, 'created_at', now, 'max_age', ARGV[12])
 if ARGV[7] ~= '' then
   redis.call('HSET', KEYS[1], 'webhook_url', ARGV[7])
+end
+if ARGV[13] ~= '' then
+  redis.call('HSET', KEYS[1], 'watch', ARGV[13])
+  redis.call('HSET', KEYS[8], 'running', ARGV[1], 'last_run_at', now, 'last_request', ARGV[1])
 end
 if ARGV[10] ~= '' then
   redis.call('HSET', KEYS[7], 'fingerprint', ARGV[10], 'request', ARGV[1])

@@ -1,0 +1,24 @@
+-- Adds a watch to an account that has not too many of them; its first run is due at once.
+-- Calling it again with the same id changes nothing.
+--
+-- KEYS  1 watch hash   2 the account's watches zset   3 watching zset
+-- ARGV  1 watch id   2 account id   3 username   4 every   5 webhook URL   6 1 for new items only
+--       7 1 for a heartbeat   8 how old a shared result may be (s)   9 how many watches an account may have
+--       10 milliseconds until the sweep looks
+-- Returns  {"ok", created_at ms}  or  {"full", how many there are}
+local created = redis.call('HGET', KEYS[1], 'created_at')
+if created then
+  return {'ok', tonumber(created)}
+end
+local there = redis.call('ZCARD', KEYS[2])
+if there >= tonumber(ARGV[9]) then
+  return {'full', there}
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[1], 'account', ARGV[2], 'username', ARGV[3], 'every', ARGV[4], 'webhook_url', ARGV[5],
+  'only_new', ARGV[6], 'heartbeat', ARGV[7], 'max_age', ARGV[8], 'status', 'active', 'created_at', now,
+  'next_run_at', now, 'runs', 0, 'items_delivered', 0)
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
+redis.call('ZADD', KEYS[3], now + tonumber(ARGV[10]), ARGV[1])
+return {'ok', now}

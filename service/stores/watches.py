@@ -1,0 +1,151 @@
+"""Watches in Redis: the records, what each has seen, which webhooks it is owed, when to look after it.
+
+`submit.lua` begins the run of a watch and `finish.lua` ends it, in the same step as the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from service.domain import ids
+from service.domain.errors import Conflict
+from service.domain.policy import Policy
+from service.domain.requests import Page
+from service.domain.watches import ACTIVE, GRACE_MS, PAUSED, Watch
+from service.stores import keys, scripts
+from service.stores.connection import Client, store_adapter
+
+READ_AT_ONCE = 200
+# Webhooks looked after in one run; those of more than a day's items do not come together.
+OWED_AT_ONCE = 200
+
+
+@store_adapter
+class Watches:
+    """WatchStore over Redis."""
+
+    def __init__(self, redis: Client, policy: Policy, shards: int) -> None:
+        self._redis = redis
+        self._policy = policy
+        self._shards = shards
+        self._add = scripts.load(redis, "watch_add")
+        self._state = scripts.load(redis, "watch_state")
+        self._take_due = scripts.load(redis, "take_due")
+
+    def add(self, watch: Watch) -> Watch:
+        answer, _ = self._add(
+            keys=[
+                keys.watch(watch.watch_id),
+                keys.account_watches(watch.account_id),
+                keys.watching(ids.shard_in(watch.watch_id)),
+            ],
+            args=[
+                watch.watch_id,
+                watch.account_id,
+                watch.username,
+                watch.every,
+                watch.webhook_url,
+                int(watch.only_new),
+                int(watch.heartbeat),
+                watch.max_age,
+                self._policy.watches_most,
+                GRACE_MS,
+            ],
+        )
+        if answer == "full":
+            most = self._policy.watches_most
+            raise Conflict(f"An account has at most {most} watches. Delete one that is not needed.")
+        stored = self.get(watch.watch_id)
+        return stored or watch
+
+    def get(self, watch_id: str) -> Watch | None:
+        return watch_record(watch_id, self._redis.hgetall(keys.watch(watch_id)))
+
+    def page(self, account_id: str, *, cursor: str | None, limit: int) -> Page[Watch]:
+        top = f"({cursor}" if cursor else "+"
+        names = self._redis.zrevrangebylex(keys.account_watches(account_id), top, "-", start=0, num=limit)
+        found = [watch for watch in self._many(names) if watch is not None]
+        return Page(found, names[-1] if len(names) == limit else None)
+
+    def _many(self, names: Sequence[str]) -> list[Watch | None]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(keys.watch(name))
+            return [watch_record(name, row) for name, row in zip(names, pipe.execute(), strict=True)]
+
+    def pause(self, watch_id: str, reason: str) -> Watch | None:
+        return self._become(watch_id, PAUSED, reason)
+
+    def resume(self, watch_id: str) -> Watch | None:
+        return self._become(watch_id, ACTIVE, "")
+
+    def _become(self, watch_id: str, status: str, reason: str) -> Watch | None:
+        fields = self._state(
+            keys=[keys.watch(watch_id), keys.watching(ids.shard_in(watch_id))],
+            args=[watch_id, status, reason, GRACE_MS],
+        )
+        return watch_record(watch_id, scripts.pairs(fields))
+
+    def remove(self, watch: Watch) -> bool:
+        watch_id = watch.watch_id
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zrem(keys.account_watches(watch.account_id), watch_id)
+            pipe.zrem(keys.watching(ids.shard_in(watch_id)), watch_id)
+            pipe.delete(keys.watch(watch_id), keys.watch_seen(watch_id), keys.watch_owed(watch_id))
+            return bool(pipe.execute()[0])
+
+    def seen(self, watch_id: str, items: Sequence[str]) -> frozenset[str]:
+        if not items:
+            return frozenset()
+        scores = self._redis.zmscore(keys.watch_seen(watch_id), list(items))
+        return frozenset(item for item, score in zip(items, scores, strict=True) if score is not None)
+
+    def owed(self, watch_id: str) -> list[tuple[str, int]]:
+        rows = self._redis.zrange(keys.watch_owed(watch_id), 0, OWED_AT_ONCE - 1, withscores=True)
+        return [(str(request_id), int(at)) for request_id, at in rows]
+
+    def settle(self, watch_id: str, request_ids: Sequence[str]) -> None:
+        if request_ids:
+            self._redis.zrem(keys.watch_owed(watch_id), *request_ids)
+
+    def overdue(self, limit: int) -> list[str]:
+        found: list[str] = []
+        for shard in range(self._shards):
+            found += self._take_due(keys=[keys.watching(shard)], args=[limit, GRACE_MS])
+        return found
+
+    def active(self) -> Iterator[list[Watch]]:
+        for shard in range(self._shards):
+            names = self._redis.zrange(keys.watching(shard), 0, -1)
+            for start in range(0, len(names), READ_AT_ONCE):
+                chunk = self._many(names[start : start + READ_AT_ONCE])
+                yield [watch for watch in chunk if watch is not None and watch.is_active]
+
+
+def watch_record(watch_id: str, fields: dict[str, Any]) -> Watch | None:
+    """Turn a watch's hash into a record, None when there is none."""
+    if "created_at" not in fields:
+        return None
+    return Watch(
+        watch_id=watch_id,
+        account_id=fields["account"],
+        username=fields["username"],
+        every=fields["every"],
+        webhook_url=fields["webhook_url"],
+        only_new=fields["only_new"] == "1",
+        heartbeat=fields["heartbeat"] == "1",
+        max_age=int(fields["max_age"]),
+        status=fields["status"],
+        pause_reason=fields.get("pause_reason") or None,
+        created_at=int(fields["created_at"]),
+        next_run_at=int(fields.get("next_run_at", 0)),
+        last_run_at=int(fields.get("last_run_at", 0)),
+        resumed_at=int(fields.get("resumed_at", 0)),
+        last_request_id=fields.get("last_request"),
+        last_outcome=fields.get("last_outcome"),
+        running=fields.get("running"),
+        told=fields.get("told", ""),
+        runs=int(fields.get("runs", 0)),
+        items_delivered=int(fields.get("items_delivered", 0)),
+    )

@@ -1,0 +1,22 @@
+"""The runs of watches, when their time has come."""
+
+from __future__ import annotations
+
+import structlog
+
+from service.actions.watches import run_when_due
+from service.domain.errors import InsufficientCredits
+from service.domain.ports import Services
+
+log = structlog.get_logger(__name__)
+
+
+def run(services: Services, watch_id: str) -> None:
+    """Hand in the request of a run; when one of this watch is open already, that is the run."""
+    try:
+        record = run_when_due(services, watch_id)
+    except InsufficientCredits:
+        log.info("watch.not_paid", watchId=watch_id)
+        return
+    if record is not None:
+        log.info("watch.run", watchId=watch_id, requestId=record.request_id)
