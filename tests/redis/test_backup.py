@@ -928,7 +928,7 @@ SOMEBODY = ids.new_id(ids.ACCOUNT, 0, 1)
         ("account", _set("keys", to=[])),
         ("account", _set("keys", to={"abc": {}})),
         ("watch", _set("account", to=SOMEBODY)),
-        ("watch", _set("id", to=ids.new_id(ids.WATCH, SHARDS - 1, 1))),
+        ("watch", _set("id", to=ids.new_id(ids.WATCH, 255, 1))),
         ("watch", _set("fields", "status", to="asleep")),
         ("watch", _set("fields", "created_at", to="soon")),
         ("watch", lambda row: row["fields"].pop("every")),
