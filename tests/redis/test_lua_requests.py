@@ -243,7 +243,7 @@ def test_claim_of_what_is_not_there_gives_nothing_and_closes_it(lua: Lua) -> Non
 
 
 def release(lua: Lua, fence: object = 1) -> int:
-    return lua("release", [REQUEST, OPEN], ID, fence, 5_000)
+    return lua("release", [REQUEST, OPEN, BATCH], ID, fence, 5_000)
 
 
 def test_release_gives_a_claimed_request_back_as_if_it_had_not_been_taken_up(lua: Lua) -> None:

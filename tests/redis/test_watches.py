@@ -286,7 +286,9 @@ def test_a_run_whose_request_has_ended_without_a_word_holds_up_nothing(life: Lif
 
 def test_a_run_that_is_given_up_ends_the_run(life: Life) -> None:
     life.add()
-    scrape.give_up(life.services, str(life.due()))
+    record = life.services.requests.get(str(life.due()))
+    assert record is not None
+    scrape.give_up(life.services, record)
     assert (life.watch.running, life.watch.last_outcome) == (None, "upstream_error")
     assert life.webhooks() == []
 
