@@ -77,7 +77,7 @@ def configure_beat(app: Celery, redis_url: str) -> None:
 
 
 def housekeep(services: Services) -> None:
-    """Trim the lists of accounts that have stopped calling; a submit trims its own."""
+    """Trim the lists of accounts that have stopped calling (a submit trims its own), and drop old budgets."""
     accounts = [account.account_id for account in services.accounts.all()]
     trimmed = sum(services.requests.trim(each) + services.deliveries.trim(each) for each in accounts)
-    log.info("housekeeping.done", trimmed=trimmed)
+    log.info("housekeeping.done", trimmed=trimmed, budgets=services.sessions.prune())

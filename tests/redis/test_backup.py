@@ -208,7 +208,7 @@ def life(services: Services, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> L
 
 Portrait = dict[str, Any]
 
-NOT_KEPT = ("g:login:", "{h:", "{ig}:leases", "g:workers")
+NOT_KEPT = ("g:login:", "{h:", "{ig}:leases", "{ig}:budget", "{ig}:proxies", "g:workers")
 
 
 def portrait(redis: Redis) -> Portrait:
@@ -322,7 +322,8 @@ def test_sessions_come_back_free_and_as_they_were(life: Life, there: There, file
     back_up(life.services, file)
     restore(there.services, file)
     shown = {record.name: record for record in there.services.sessions.list()}
-    assert shown == {record.name: replace(record, leased=False) for record in life.services.sessions.list()}
+    free = {"leased": False, "calls_minute": 0, "calls_hour": 0}
+    assert shown == {record.name: replace(record, **free) for record in life.services.sessions.list()}
     assert shown["out"].state is SessionState.QUARANTINED
     leased = [there.services.sessions.lease(60) for _ in range(4)]
     names = [each.name for each in leased if isinstance(each, Leased)]

@@ -31,9 +31,9 @@ class Source(Protocol):
     def stories(self, username: str) -> Reel:
         """Fetch the active stories of an account.
 
-        Raises FetchError only: AccountPrivate, UserNotFound, UpstreamBlocked, UpstreamTimeout or
-        UpstreamFailed, each saying by ``retry`` what a worker may do next. (StoreUnavailable passes
-        through where the source keeps its state in the store.)
+        Raises FetchError only: NoSessionFree before anything was asked, AccountPrivate, UserNotFound,
+        UpstreamBlocked, UpstreamTimeout or UpstreamFailed, each saying by ``retry`` what a worker may do
+        next. (StoreUnavailable passes through where the source keeps its state in the store.)
         """
         ...
 
@@ -41,6 +41,7 @@ class Source(Protocol):
         """Fetch the active stories of many accounts in few calls.
 
         Gives what is certain: a reel, or an error that is final. An account that is missing in the answer
-        is to be asked for alone; whatever goes wrong with some ends in that, and raises nothing.
+        is to be asked for alone; whatever goes wrong with some ends in that, and
+        raises nothing.
         """
         ...

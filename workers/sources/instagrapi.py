@@ -18,11 +18,14 @@ from instagrapi import exceptions as ig
 from service.domain.errors import AccountPrivate, FetchError, UserNotFound
 from service.domain.instagram import NOT_FOUND
 from service.domain.ports import InstagramIdStore
-from workers.sources.accounts import SessionPool
+from workers.sources.accounts import Lent, SessionPool
 from workers.sources.contract import Reel
 from workers.sources.verdicts import RestTimes, drifted, translate
 
 CAPABILITIES = {"supported_capabilities_new": json.dumps(config.SUPPORTED_CAPABILITIES)}
+# Calls of one fetch at most: look up and ask; or ask, find the id outdated, and then both. The third of
+# those is seldom made, so a session with two left will do.
+BY_NAME, BY_KNOWN_ID = 2, 3
 # What the story feed says of an id that is no account's any more.
 WRONG_ID = (ig.ClientNotFoundError, ig.UserNotFound, ig.InvalidTargetUser)
 
@@ -41,8 +44,8 @@ class InstagrapiSource:
         known = self._ids.get(username)
         if known is NOT_FOUND:
             raise UserNotFound
-        with self._pool.client() as client:
-            fetch = _Fetch(client, self._ids, username.lower(), self._pool.rests)
+        with self._pool.client(BY_KNOWN_ID if known else BY_NAME, least=BY_NAME) as lent:
+            fetch = _Fetch(lent, self._ids, username.lower(), self._pool.rests)
             return fetch.by_known_id(known) if isinstance(known, str) else fetch.by_name()
 
     def reels(self, usernames: Sequence[str]) -> dict[str, Reel | FetchError]:
@@ -56,18 +59,24 @@ class InstagrapiSource:
             else:
                 wanted[username] = known if isinstance(known, str) else None
         if len(wanted) > 1:
-            # The leases of those who ask go on meanwhile.
-            group = _Group(wanted, found, self._pool.lease_seconds / 4)
-            with suppress(FetchError), self._pool.client() as client:
-                group.run({name: _Fetch(client, self._ids, name, self._pool.rests) for name in wanted})
+            # The session heard of what went wrong; those who are missing are asked for alone.
+            with suppress(FetchError):
+                self._together(wanted, found)
         return found
+
+    def _together(self, wanted: Mapping[str, str | None], found: dict[str, Reel | FetchError]) -> None:
+        # The leases of those who ask go on meanwhile.
+        group = _Group(wanted, found, self._pool.lease_seconds / 4)
+        unknown = sum(known is None for known in wanted.values())
+        with self._pool.client(unknown + 1, least=1 if unknown < len(wanted) else 2) as lent:
+            group.run(lent, {name: _Fetch(lent, self._ids, name, self._pool.rests) for name in wanted})
 
 
 class _Group:
     """Many fetches with one client: each unknown name is looked up, then all reels come in one call.
 
     ``known`` are ids by name, None where there is none yet. What is certain goes into ``found``. After
-    ``patience`` seconds no further name is looked up.
+    ``patience`` seconds no further name is looked up, and none that would leave no call for the reels.
     """
 
     def __init__(
@@ -78,18 +87,20 @@ class _Group:
         self._found = found
         self._until = time.monotonic() + patience
 
-    def run(self, fetches: Mapping[str, _Fetch]) -> None:
+    def run(self, lent: Lent, fetches: Mapping[str, _Fetch]) -> None:
         """Find what can be found. Raises the FetchError that concerns the session."""
-        self._look_up(fetches)
+        self._look_up(lent, fetches)
         if self._ids:
             reels = next(iter(fetches.values())).many(list(self._ids.values()))
             for name, user_id in self._ids.items():
                 with suppress(FetchError):  # what cannot be judged is asked for alone
                     self._judge(fetches[name], name, user_id, _usable(reels.get(user_id)))
 
-    def _look_up(self, fetches: Mapping[str, _Fetch]) -> None:
+    def _look_up(self, lent: Lent, fetches: Mapping[str, _Fetch]) -> None:
         for name, fetch in fetches.items():
-            if name in self._ids or time.monotonic() > self._until:
+            if time.monotonic() > self._until or lent.used >= lent.granted - 1:
+                return
+            if name in self._ids:
                 continue
             try:
                 self._ids[name], self._users[name] = fetch.look_up()
@@ -109,8 +120,8 @@ class _Group:
 class _Fetch:
     """One fetch with one client."""
 
-    def __init__(self, client: Any, ids: InstagramIdStore, username: str, rests: RestTimes) -> None:
-        self._client = client
+    def __init__(self, lent: Lent, ids: InstagramIdStore, username: str, rests: RestTimes) -> None:
+        self._lent = lent
         self._ids = ids
         self._username = username
         self._rests = rests
@@ -179,10 +190,12 @@ class _Fetch:
     def _call(
         self, endpoint: str, params: dict[str, str] | None = None, data: dict[str, Any] | None = None
     ) -> dict[str, Any]:
+        client = self._lent.client
+        self._lent.spend()
         try:
-            answer = self._client.private_request(endpoint, data=data, params=params)
+            answer = client.private_request(endpoint, data=data, params=params)
         except Exception as error:
-            status = getattr(self._client.last_response, "status_code", None)
+            status = getattr(client.last_response, "status_code", None)
             raise translate(error, self._rests, status=status) from error
         if not isinstance(answer, dict):
             raise drifted()
