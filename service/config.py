@@ -158,6 +158,7 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
         "lease": env.int("LEASE", 90, validate=Range(min=1)),
         "max_attempts": env.int("MAX_ATTEMPTS", 5, validate=Range(min=1)),
         "fetch_tries": env.int("FETCH_TRIES", 3, validate=Range(min=1)),
+        "upstream_wait": env.float("UPSTREAM_WAIT", 300.0, validate=Range(min=0)),
         "pickup_grace": env.int("PICKUP_GRACE", 5, validate=Range(min=1)),
         "sweep_interval": env.int("SWEEP_INTERVAL", 30, validate=Range(min=1)),
         "sweep_limit": env.int("SWEEP_LIMIT", 10, validate=Range(min=1)),

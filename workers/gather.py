@@ -8,7 +8,7 @@ from threading import BoundedSemaphore
 import structlog
 
 from service.domain.dispatch import CHUNK, hint, publish
-from service.domain.errors import FetchError, LeaseLost
+from service.domain.errors import FetchError, LeaseLost, NoSessionFree
 from service.domain.ports import Services
 from service.domain.requests import Claim, RequestRecord
 from service.domain.sharing import Flight
@@ -24,11 +24,14 @@ def run(services: Services, source: Source, places: BoundedSemaphore, stopping: 
     """Take requests out of the bulk queue and work on them, if one of the ``places`` is free.
 
     The other threads are for callers who wait. What is left in the queue is somebody else's turn: a
-    message for it is published at the end, and the pump sees to it that there are enough of them.
+    message for it is published at the end, and the pump sees to it that there are enough of them. While
+    there is no session to fetch with, but will be, nothing is taken: the pump asks again each second.
     """
     if not places.acquire(blocking=False):
         return
     try:
+        if _unserved(services):
+            return
         _chunk(services, source, services.bulk.take(CHUNK), stopping)
         left = services.bulk.waiting()
     finally:
@@ -37,19 +40,44 @@ def run(services: Services, source: Source, places: BoundedSemaphore, stopping: 
         hint(services, 1)
 
 
+def _unserved(services: Services) -> NoSessionFree | None:
+    """Return why nobody can be asked now, but soon; what cannot wait so long goes on, and ends."""
+    wait = services.sessions.free_in()
+    return NoSessionFree(wait) if wait and wait <= services.policy.upstream_wait else None
+
+
 def _chunk(services: Services, source: Source, request_ids: list[str], stopping: Callable[[], bool]) -> None:
     if len(request_ids) == 1:
         scrape.run(services, source, request_ids[0], stopping)
         return
-    flights = [flight for each in request_ids if (flight := _board(services, each)) is not None]
-    found = source.reels([flight.username for flight, _ in flights]) if flights else {}
+    flights = [boarded for each in request_ids if (boarded := _board(services, each)) is not None]
+    try:
+        found = source.reels([flight.username for flight, _ in flights]) if flights else {}
+    except NoSessionFree as unserved:
+        _put_back(services, flights, unserved)
+        return
     left = [record for flight, claim in flights if (record := _land(services, flight, claim, found))]
     for number, record in enumerate(left):
         if stopping():
             for each in left[number:]:
                 publish(services, each)
             return
+        nobody = _unserved(services)
+        if nobody is not None:
+            _hold_off(services, [each.request_id for each in left[number:]], nobody)
+            return
         scrape.run(services, source, record.request_id, stopping)
+
+
+def _put_back(services: Services, flights: list[tuple[Flight, Claim]], unserved: NoSessionFree) -> None:
+    for flight, claim in flights:
+        scrape.put_back(services, claim, unserved)
+        _hold_off(services, services.reels.land(flight, None), unserved)
+
+
+def _hold_off(services: Services, request_ids: list[str], unserved: NoSessionFree) -> None:
+    for each in request_ids:
+        scrape.hold_off(services, each, unserved)
 
 
 def _board(services: Services, request_id: str) -> tuple[Flight, Claim] | None:

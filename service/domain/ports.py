@@ -69,8 +69,16 @@ class RequestStore(Protocol):
         """Prolong the lease. Raises LeaseLost."""
         ...
 
-    def release(self, claim: Claim) -> None:
-        """Give a claimed request back, as if it had not been taken up. Raises LeaseLost."""
+    def release(self, claim: Claim, delay: float | None = None) -> None:
+        """Give a claimed request back, as if it had not been taken up. Raises LeaseLost.
+
+        With a ``delay`` (seconds) it waits for an Instagram session: it is published again then, and
+        the wait is added to its ``parked``.
+        """
+        ...
+
+    def park(self, record: RequestRecord, delay: float) -> bool:
+        """Make a queued request wait for a session as well; False when it is not queued (any more)."""
         ...
 
     def finish(self, claim: Claim, ending: Ending) -> Owed | None:

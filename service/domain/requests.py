@@ -117,7 +117,8 @@ class Submission:
 class RequestRecord:
     """A request as stored. Times are Unix milliseconds; 0 or None means not yet.
 
-    ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one.
+    ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one. ``parked``
+    is for how long it was put back because no session was free, milliseconds.
     """
 
     request_id: str
@@ -138,6 +139,7 @@ class RequestRecord:
     finished_at: int = 0
     max_age: int = 0
     cached: bool = False
+    parked: int = 0
 
     @property
     def is_final(self) -> bool:

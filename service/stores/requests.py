@@ -50,6 +50,7 @@ class Requests:
         self._claim = scripts.load(redis, "claim")
         self._renew = scripts.load(redis, "renew")
         self._release = scripts.load(redis, "release")
+        self._park = scripts.load(redis, "park")
         self._finish = scripts.load(redis, "finish")
         self._take_due = scripts.load(redis, "take_due")
         self._postpone = scripts.load(redis, "postpone")
@@ -183,14 +184,24 @@ class Requests:
         if not renewed:
             raise LeaseLost(f"Another worker holds {request_id}, or it has ended.")
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim, delay: float | None = None) -> None:
         request_id = claim.request.request_id
+        look = self._policy.pickup_grace if delay is None else delay
         released = self._release(
-            keys=[keys.request(request_id), keys.open_requests(ids.shard_in(request_id))],
-            args=[request_id, claim.fence, self._policy.pickup_grace * 1000],
+            keys=self._keys(request_id),
+            args=[request_id, claim.fence, int(look * 1000), int(delay is not None)],
         )
         if not released:
             raise LeaseLost(f"Another worker holds {request_id}, or it has ended.")
+
+    def park(self, record: RequestRecord, delay: float) -> bool:
+        args: list[str | int] = [record.request_id, record.parked, int(delay * 1000)]
+        return bool(self._park(keys=self._keys(record.request_id), args=args))
+
+    @staticmethod
+    def _keys(request_id: str) -> list[str]:
+        shard = ids.shard_in(request_id)
+        return [keys.request(request_id), keys.open_requests(shard), keys.stats(shard)]
 
     def finish(self, claim: Claim, ending: Ending) -> Owed | None:
         answer = self._end(claim.request, str(claim.fence), ending)
@@ -296,4 +307,5 @@ def request_record(request_id: str, fields: dict[str, str]) -> RequestRecord | N
         finished_at=int(fields.get("finished_at", 0)),
         max_age=int(fields.get("max_age", 0)),
         cached=fields.get("cached") == "1",
+        parked=int(fields.get("parked", 0)),
     )

@@ -151,7 +151,7 @@ class Life:
     def _requests(self) -> None:
         self.submit()
         self.submit(webhook_url=HOOK, idempotency_key="open")
-        self.submit(hold=0)
+        self.services.requests.release(self.claim(hold=0), 30)  # waits for a session
         self.finish(hold=0, charge=0)
         self.finish(charge=0, idempotency_key="ended")
         self.finish(hold=3, charge=2)
@@ -237,7 +237,7 @@ def as_kept(found: Portrait) -> Portrait:
         elif isinstance(value, set):
             kept[name] = value - singles
         elif name in hashes and value.get("status") in ("queued", "processing", "pending"):
-            gone = ("lease_until", "looks")
+            gone = ("lease_until", "looks", "parked")
             kept[name] = {field: each for field, each in value.items() if field not in gone}
             if ":req:" in name:
                 kept[name]["status"] = "queued"

@@ -165,7 +165,8 @@ def test_a_group_of_known_names_takes_one_call(
     for _ in range(3):
         assert set(world.source.reels(names)) == set(names)
     assert sum(asked().values()) == world.session().calls_minute == 7
-    assert world.source.reels(names) == {}
+    with pytest.raises(NoSessionFree):
+        world.source.reels(names)
 
 
 def test_what_is_known_of_a_group_is_told_without_a_session(

@@ -50,7 +50,7 @@ def test_a_secret_key_is_all_that_must_be_set() -> None:
         ("UPSTREAM_READ_TIMEOUT", "soon"), ("UPSTREAM_READ_TIMEOUT", "inf"), ("SESSION_WAIT", "-1"),
         ("ID_TTL", "-1"), ("MISSING_ID_TTL", "x"),
         ("SESSION_CALLS_PER_MINUTE", "2"), ("SESSION_CALLS_PER_HOUR", "-1"), ("PROXY_CALLS_PER_MINUTE", "1"),
-        ("PROXY_CALLS_PER_HOUR", "many"),
+        ("PROXY_CALLS_PER_HOUR", "many"), ("UPSTREAM_WAIT", "-1"),
         ("REST_SCALE", "-0.1"), ("WEBHOOK_CONNECT_TIMEOUT", "nan"), ("WEBHOOK_TIMEOUT", "0"),
         ("SYNC_DEADLINE", "-1"),
         ("SYNC_DEADLINE_MAX", "x"), ("RESULT_TTL", "59"), ("LEASE", "0"), ("MAX_ATTEMPTS", "0"),

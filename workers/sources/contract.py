@@ -41,7 +41,7 @@ class Source(Protocol):
         """Fetch the active stories of many accounts in few calls.
 
         Gives what is certain: a reel, or an error that is final. An account that is missing in the answer
-        is to be asked for alone; whatever goes wrong with some ends in that, and
-        raises nothing.
+        is to be asked for alone; whatever goes wrong with some ends in that. Raises NoSessionFree only, when
+        there was nobody to ask with and nothing is known.
         """
         ...

@@ -15,7 +15,7 @@ from typing import Any, cast
 from instagrapi import config
 from instagrapi import exceptions as ig
 
-from service.domain.errors import AccountPrivate, FetchError, UserNotFound
+from service.domain.errors import AccountPrivate, FetchError, NoSessionFree, UserNotFound
 from service.domain.instagram import NOT_FOUND
 from service.domain.ports import InstagramIdStore
 from workers.sources.accounts import Lent, SessionPool
@@ -59,9 +59,13 @@ class InstagrapiSource:
             else:
                 wanted[username] = known if isinstance(known, str) else None
         if len(wanted) > 1:
-            # The session heard of what went wrong; those who are missing are asked for alone.
-            with suppress(FetchError):
+            try:
                 self._together(wanted, found)
+            except NoSessionFree:
+                if not found:
+                    raise
+            except FetchError:
+                pass  # the session heard of it; those who are missing are asked for alone
         return found
 
     def _together(self, wanted: Mapping[str, str | None], found: dict[str, Reel | FetchError]) -> None:
