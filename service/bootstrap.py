@@ -83,7 +83,7 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
         limits=Limits(redis, policy),
         deliveries=Deliveries(redis, policy, shards),
         hosts=Hosts(redis, policy),
-        sessions=InstagramSessions(redis, fernet),
+        sessions=InstagramSessions(redis, fernet, derive(settings.secret_key, "proxy-tags"), settings.pace),
         instagram_ids=InstagramIds(
             redis,
             days=settings.id_ttl / 86_400,

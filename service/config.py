@@ -21,11 +21,14 @@ from service.domain.addresses import parse_policy
 from service.domain.credits import price_list
 from service.domain.deliveries import DEFAULT_SCHEDULE, longest
 from service.domain.errors import ConfigurationError
+from service.domain.instagram import Pace
 from service.domain.policy import Policy
 
 PRODUCTION = "production"
 DEVELOPMENT = "development"
 SECRET_MIN = 32
+# One fetch may take as many: it looks by a remembered id, finds that outdated, and starts over.
+BUDGET_MIN = 3
 
 # What a running `make run` tells the `storyhook` command of the same folder.
 LOCAL_ENVIRONMENT = Path("var") / "run.env"
@@ -64,6 +67,7 @@ class Settings:
     privacy_ttl: int
     missing_id_ttl: int
     rest_scale: float
+    pace: Pace
     policy: Policy
 
     @property
@@ -113,17 +117,31 @@ def _settings(env: FileAwareEnv) -> Settings:
         "simulated_instagram_url": env.str("SIMULATED_INSTAGRAM_URL", ""),
         "upstream_connect_timeout": env.float("UPSTREAM_CONNECT_TIMEOUT", 5.0, validate=Range(min=0.1)),
         "upstream_read_timeout": env.float("UPSTREAM_READ_TIMEOUT", 15.0, validate=Range(min=0.1)),
-        "session_wait": env.float("SESSION_WAIT", 10.0, validate=Range(min=0)),
+        "session_wait": env.float("SESSION_WAIT", 1.0, validate=Range(min=0)),
         "id_ttl": env.int("ID_TTL", 3 * 86_400, validate=Range(min=0)),
         "privacy_ttl": env.int("PRIVACY_TTL", 6 * 3_600, validate=Range(min=0)),
         "missing_id_ttl": env.int("MISSING_ID_TTL", 300, validate=Range(min=0)),
         "rest_scale": env.float("REST_SCALE", 1.0, validate=Range(min=0)),
     }
-    policy = _policy(env)
+    pace, policy = _pace(env), _policy(env)
     env.seal()
-    settings = Settings(**values, policy=policy())
+    settings = Settings(**values, pace=Pace(**pace), policy=policy())
     _check(settings)
     return settings
+
+
+def _pace(env: FileAwareEnv) -> dict[str, Any]:
+    return {
+        "session_minute": env.int("SESSION_CALLS_PER_MINUTE", 30, validate=_check_budget),
+        "session_hour": env.int("SESSION_CALLS_PER_HOUR", 400, validate=_check_budget),
+        "proxy_minute": env.int("PROXY_CALLS_PER_MINUTE", 60, validate=_check_budget),
+        "proxy_hour": env.int("PROXY_CALLS_PER_HOUR", 1_000, validate=_check_budget),
+    }
+
+
+def _check_budget(calls: int) -> None:
+    if calls and calls < BUDGET_MIN:
+        raise ValidationError(f"At least {BUDGET_MIN} calls, which one fetch may take, or 0 for no limit.")
 
 
 def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
@@ -144,6 +162,7 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
         "lease": env.int("LEASE", 90, validate=Range(min=1)),
         "max_attempts": env.int("MAX_ATTEMPTS", 5, validate=Range(min=1)),
         "fetch_tries": env.int("FETCH_TRIES", 3, validate=Range(min=1)),
+        "upstream_wait": env.float("UPSTREAM_WAIT", 300.0, validate=Range(min=0)),
         "pickup_grace": env.int("PICKUP_GRACE", 5, validate=Range(min=1)),
         "sweep_interval": env.int("SWEEP_INTERVAL", 30, validate=Range(min=1)),
         "sweep_limit": env.int("SWEEP_LIMIT", 10, validate=Range(min=1)),

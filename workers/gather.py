@@ -10,7 +10,7 @@ from threading import BoundedSemaphore
 import structlog
 
 from service.domain.dispatch import CHUNK, hint, publish_all
-from service.domain.errors import FetchError, LeaseLost, StoreUnavailable
+from service.domain.errors import FetchError, LeaseLost, NoSessionFree, StoreUnavailable
 from service.domain.ports import Services
 from service.domain.requests import Claim, RequestRecord
 from service.domain.sharing import Flight, Landing
@@ -30,17 +30,26 @@ def run(services: Services, source: Source, places: BoundedSemaphore, stopping: 
     """Take requests out of the bulk queue and work on them, if one of the ``places`` is free.
 
     The other threads are for callers who wait. What is left in the queue is somebody else's turn: a
-    message for it is published at the end, and the pump sees to it that there are enough of them.
+    message for it is published at the end, and the pump sees to it that there are enough of them. While
+    there is no session to fetch with, but will be, nothing is taken: the pump asks again each second.
     """
     if stopping() or not places.acquire(blocking=False):
         return
     try:
+        if _unserved(services):
+            return
         _chunk(services, source, services.bulk.take(CHUNK), stopping)
         left = services.bulk.waiting()
     finally:
         places.release()
     if left and not stopping():
         hint(services, 1)
+
+
+def _unserved(services: Services) -> NoSessionFree | None:
+    """Return why nobody can be asked now, but soon; what cannot wait so long goes on, and ends."""
+    wait = services.sessions.free_in()
+    return NoSessionFree(wait) if wait and wait <= services.policy.upstream_wait else None
 
 
 def _chunk(services: Services, source: Source, request_ids: list[str], stopping: Stopping) -> None:
@@ -55,6 +64,10 @@ def _chunk(services: Services, source: Source, request_ids: list[str], stopping:
     for number, record in enumerate(left):
         if stopping():
             publish_all(services, left[number:])
+            return
+        nobody = _unserved(services)
+        if nobody is not None:
+            _hold_off(services, [each.request_id for each in left[number:]], nobody)
             return
         scrape.run(services, source, record.request_id, stopping)
 
@@ -76,7 +89,24 @@ def _together(
     boarded = _board(services, _not_shared(services, records))
     if not boarded:
         return []
-    return _land(services, boarded, _ask(services, source, boarded, stopping))
+    try:
+        found = _ask(services, source, boarded, stopping)
+    except NoSessionFree as unserved:
+        _put_back(services, boarded, unserved)
+        return []
+    return _land(services, boarded, found)
+
+
+def _put_back(services: Services, boarded: list[Boarded], unserved: NoSessionFree) -> None:
+    for _, claim in boarded:
+        scrape.put_back(services, claim, unserved)
+    for waiting in services.reels.land_many([(flight, None) for flight, _ in boarded]):
+        _hold_off(services, waiting, unserved)
+
+
+def _hold_off(services: Services, request_ids: list[str], unserved: NoSessionFree) -> None:
+    for each in request_ids:
+        scrape.hold_off(services, each, unserved)
 
 
 def _board(services: Services, to_fetch: list[RequestRecord]) -> list[Boarded]:
@@ -108,10 +138,15 @@ def _not_shared(services: Services, records: list[RequestRecord]) -> list[Reques
 def _ask(
     services: Services, source: Source, boarded: list[Boarded], stopping: Stopping
 ) -> dict[str, Reel | FetchError]:
-    """Return what one call finds; what goes wrong with it is found out with each request alone."""
+    """Return what one call finds; what goes wrong with it is found out with each request alone.
+
+    Raises NoSessionFree.
+    """
     go_on = _Watch(services, [claim for _, claim in boarded], stopping)
     try:
         return source.reels([flight.username for flight, _ in boarded], go_on)
+    except NoSessionFree:
+        raise
     except StoreUnavailable:
         return {}
     except Exception as error:

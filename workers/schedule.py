@@ -83,12 +83,12 @@ def configure_beat(app: Celery, redis_url: str) -> None:
 
 
 def housekeep(services: Services) -> None:
-    """Trim the lists of accounts that have stopped calling, a submit trims its own; mend beat's schedule."""
+    """Trim lists (a submit trims its account's own), drop old budgets, mend beat's schedule."""
     accounts = [account.account_id for account in services.accounts.all()]
     lists = (services.requests, services.deliveries, services.batches)
     trimmed = sum(each.trim(account_id) for account_id in accounts for each in lists)
     mend_schedule(services)
-    log.info("housekeeping.done", trimmed=trimmed)
+    log.info("housekeeping.done", trimmed=trimmed, budgets=services.sessions.prune())
 
 
 def mend_schedule(services: Services) -> None:

@@ -9,9 +9,16 @@ from collections.abc import Callable
 import structlog
 
 from service.domain.dispatch import publish
-from service.domain.errors import FetchError, LeaseLost, Retry, StoreUnavailable, StoryhookError
+from service.domain.errors import (
+    FetchError,
+    LeaseLost,
+    NoSessionFree,
+    Retry,
+    StoreUnavailable,
+    StoryhookError,
+)
 from service.domain.ports import Services
-from service.domain.requests import Claim, Ending, Owed, RequestRecord
+from service.domain.requests import QUEUED, Claim, Ending, Owed, RequestRecord
 from service.domain.sharing import Landing, Shared
 from workers.endings import Endings, hand_over
 from workers.shared import brought_by, landing_of
@@ -22,6 +29,8 @@ FIRST_PAUSE = 0.2
 # For how long what was fetched is kept for a store that is out, seconds.
 SETTLE_PATIENCE = 20.0
 SETTLE_EVERY = 0.5
+# Over how long those come back that are put off for the same time, seconds.
+PARKED_APART = 1.0
 
 Stopping = Callable[[], bool]
 
@@ -48,12 +57,16 @@ def run(services: Services, source: Source, request_id: str, stopping: Stopping 
     flight = services.reels.board(record.username, request_id)
     if flight is None:
         return
-    landing = None
+    landing, unserved = None, None
     try:
-        landing = _fly(services, source, record, stopping)
+        landing, unserved = _fly(services, source, record, stopping)
     finally:
         waiting = services.reels.land(flight, landing)
-    serve_waiting(services, record.username, waiting)
+    if unserved is None:
+        serve_waiting(services, record.username, waiting)
+    else:
+        for each in waiting:
+            hold_off(services, each, unserved)
 
 
 def give_up(services: Services, record: RequestRecord) -> None:
@@ -88,6 +101,43 @@ def serve_waiting(services: Services, username: str, waiting: list[str]) -> None
             publish(services, record)
 
 
+def hold_off(services: Services, request_id: str, unserved: NoSessionFree) -> None:
+    """Put off a queued request for which no session was free, or end it when it has waited long enough."""
+    record = services.requests.get(request_id)
+    if record is None or record.status != QUEUED:
+        return
+    delay = _delay(services, record, unserved)
+    if delay is not None:
+        services.requests.park(record, delay)
+        return
+    claim = services.requests.claim(request_id, record.batch_id)
+    if claim is not None:
+        settle(services, claim, Endings(services, claim).failed(unserved))
+
+
+def put_back(services: Services, claim: Claim, unserved: NoSessionFree) -> None:
+    """Do the same with a claimed request."""
+    delay = _delay(services, claim.request, unserved)
+    if delay is None:
+        settle(services, claim, Endings(services, claim).failed(unserved))
+        return
+    try:
+        services.requests.release(claim, delay)
+    except LeaseLost:
+        log.warning("scrape.lease_lost", requestId=claim.request.request_id, fence=claim.fence)
+        return
+    log.info("scrape.parked", requestId=claim.request.request_id, seconds=round(delay, 3))
+
+
+def _delay(services: Services, record: RequestRecord, unserved: NoSessionFree) -> float | None:
+    """Return for how long a request is put off, seconds; None when it would wait longer than it may."""
+    wait = unserved.retry_in
+    if wait is None or record.parked / 1000 + wait > services.policy.upstream_wait:
+        return None
+    # Those who are put off together must not all come back at once.
+    return wait * random.uniform(1, 1.1) + random.uniform(0, PARKED_APART)  # noqa: S311
+
+
 def serve(services: Services, record: RequestRecord, shared: Shared, now: int) -> None:
     """End a request with what was fetched for another one."""
     claim = services.requests.claim(record.request_id, record.batch_id)
@@ -100,24 +150,29 @@ def serve(services: Services, record: RequestRecord, shared: Shared, now: int) -
         settle(services, claim, endings.succeeded(brought, age=shared.age(now)))
 
 
-def _fly(services: Services, source: Source, record: RequestRecord, stopping: Stopping) -> Landing | None:
-    """Claim, fetch and settle a request; return what others may have of it."""
+def _fly(
+    services: Services, source: Source, record: RequestRecord, stopping: Stopping
+) -> tuple[Landing | None, NoSessionFree | None]:
+    """Claim, fetch and settle a request; return what others may have of it, or why nobody can be asked."""
     request_id = record.request_id
     claim = services.requests.claim(request_id, record.batch_id)
     if claim is None:
-        return None
+        return None, None
     try:
         ending, landing = judge(services, claim, lambda: _fetch(services, source, claim, stopping))
     except LeaseLost:
         log.warning("scrape.lease_lost", requestId=request_id, fence=claim.fence)
-        return None
+        return None, None
+    except NoSessionFree as unserved:
+        put_back(services, claim, unserved)
+        return None, unserved
     except _Stopped:
         services.requests.release(claim)
         publish(services, claim.request)
         log.info("scrape.given_back", requestId=request_id)
-        return None
+        return None, None
     settle(services, claim, ending)
-    return landing
+    return landing, None
 
 
 def settle(services: Services, claim: Claim, ending: Ending) -> None:
@@ -161,7 +216,8 @@ class _Stopped(Exception):
 def judge(services: Services, claim: Claim, fetch: Callable[[], Reel]) -> tuple[Ending, Landing | None]:
     """Return how the request ends with what ``fetch`` returns or raises, and what may be shared.
 
-    Passes on LeaseLost, StoreUnavailable, and _Stopped when there is another try to make and no time.
+    Passes on LeaseLost, StoreUnavailable, NoSessionFree when nothing was asked, and _Stopped when there is
+    another try to make and no time.
     """
     endings = Endings(services, claim)
     if claim.request.attempts > services.policy.max_attempts:
@@ -170,22 +226,31 @@ def judge(services: Services, claim: Claim, fetch: Callable[[], Reel]) -> tuple[
     try:
         reel = fetch()
         return endings.succeeded(reel), landing_of(reel)
+    except (LeaseLost, StoreUnavailable, NoSessionFree, _Stopped):
+        raise
     except FetchError as error:
         return endings.failed(error), landing_of(error)
-    except (LeaseLost, StoreUnavailable, _Stopped):
-        raise
     except Exception as error:
         log.exception("scrape.unexpected", requestId=claim.request.request_id, error=str(error))
         return endings.failed(StoryhookError()), None
 
 
 def _fetch(services: Services, source: Source, claim: Claim, stopping: Stopping) -> Reel:
-    """Try until an answer is final or the tries are used up. Raises FetchError."""
+    """Try until an answer is final or the tries are used up.
+
+    Raises FetchError; NoSessionFree only when there was not even one try.
+    """
     tries = services.policy.fetch_tries
+    failed: FetchError | None = None
     for attempt in range(1, tries + 1):
         try:
             return source.stories(claim.request.username)
+        except NoSessionFree:
+            if failed is None:
+                raise
+            raise failed from failed.__cause__
         except FetchError as error:
+            failed = error
             log.info(
                 "scrape.try_failed",
                 requestId=claim.request.request_id,

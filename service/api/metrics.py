@@ -30,6 +30,10 @@ class StoreCollector(Collector):
         yield _labelled("storyhook_delivery_attempts", "Webhook attempts", "result", counters, "delivery:")
         accepted = counters.get("accepted", 0)
         yield CounterMetricFamily("storyhook_requests_accepted", "Requests accepted", value=accepted)
+        parked = counters.get("parked", 0)
+        yield CounterMetricFamily(
+            "storyhook_requests_parked", "Requests put back for a session", value=parked
+        )
         yield _histogram("storyhook_job_seconds", "Seconds from accepted to ended", "job_seconds", JOB_BOUNDS,
                          counters, counted="outcome:")  # fmt: skip
         yield _histogram("storyhook_attempt_seconds", "Seconds of a webhook attempt", "attempt_seconds",

@@ -146,7 +146,8 @@ def _read_settings(file: IO[str]) -> dict[str, Any]:
 @instagram.command("list")
 @json_option
 def list_sessions(as_json: bool) -> None:
-    """List sessions with their state and why."""
+    """List sessions with their state and why, and the calls they made of those they may make."""
+    settings = config.load(local=True)
     rows = [
         (
             record.name,
@@ -154,13 +155,21 @@ def list_sessions(as_json: bool) -> None:
             record.reason,
             timestamp(record.rested_until) if record.rested_until else "",
             "yes" if record.has_proxy else "no",
+            _of(record.calls_minute, settings.pace.session_minute),
+            _of(record.calls_hour, settings.pace.session_hour),
             record.uses,
             timestamp(record.last_used) if record.last_used else "",
         )
-        for record in open_services().sessions.list()
+        for record in build(settings, wait=2.0).sessions.list()
     ]
-    columns = ("name", "state", "reason", "rests until", "proxy", "uses", "last used")
+    columns = (
+        "name", "state", "reason", "rests until", "proxy", "calls/minute", "calls/hour", "uses", "last used",
+    )  # fmt: skip
     show("Instagram sessions", columns, rows, as_json=as_json)
+
+
+def _of(calls: int, limit: int) -> str:
+    return f"{calls} of {limit}" if limit else "no limit"
 
 
 @instagram.command("resume")

@@ -86,6 +86,11 @@ def plan(folder: Path) -> Stack:
         environment["SIMULATED_INSTAGRAM_URL"] = f"http://127.0.0.1:{environment['SIMULATOR_PORT']}"
         # Nobody is protected by a rest of hours here; seconds show what happens.
         environment.setdefault("REST_SCALE", "0.01")
+        # Nor by a pace.
+        environment.setdefault("SESSION_CALLS_PER_MINUTE", "0")
+        environment.setdefault("SESSION_CALLS_PER_HOUR", "0")
+        environment.setdefault("PROXY_CALLS_PER_MINUTE", "0")
+        environment.setdefault("PROXY_CALLS_PER_HOUR", "0")
     return Stack(folder, environment, own_store, simulated)
 
 
@@ -118,7 +123,8 @@ def check_ports(stack: Stack) -> None:
 # What a `storyhook` command in the same folder needs in order to reach this stack.
 _SHARED = (
     "ENVIRONMENT", "SECRET_KEY_FILE", "REDIS_URL", "BROKER_URL", "PORT", "LISTEN_PORT", "WEBHOOK_ALLOW",
-    "SIMULATED_INSTAGRAM_URL",
+    "SIMULATED_INSTAGRAM_URL", "SESSION_CALLS_PER_MINUTE", "SESSION_CALLS_PER_HOUR", "PROXY_CALLS_PER_MINUTE",
+    "PROXY_CALLS_PER_HOUR",
 )  # fmt: skip
 
 

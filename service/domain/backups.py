@@ -52,7 +52,7 @@ _ENTRY_COLUMNS = 8
 
 # What work on a request, waiting in vain for it, and its end leave in its hash.
 _LEASE = "lease_until"
-_OF_THE_WORK = frozenset({_LEASE, "looks"})
+_OF_THE_WORK = frozenset({_LEASE, "looks", "parked"})
 _OF_THE_END = frozenset(
     {"outcome", "code", "charged", "item_count", "retry_after", "cached", "silent", "finished_at"}
 )
@@ -246,7 +246,10 @@ class CountersCopy:
 
 @dataclass(frozen=True)
 class SessionCopy:
-    """An Instagram session, its secrets encrypted as they are at rest. Who holds it is left out."""
+    """An Instagram session, its secrets encrypted as they are at rest.
+
+    Who holds it and what calls it made is left out.
+    """
 
     name: str
     fields: Fields

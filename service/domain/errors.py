@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -173,6 +174,9 @@ class LeaseLost(StoryhookError):
 
 # --- the upstream's side -------------------------------------------------------------------------
 
+# Said to callers when all sessions wait for a person.
+NOBODY_LEFT_SECONDS = 300
+
 
 class Retry(Enum):
     """What a worker may do after a failed fetch."""
@@ -244,6 +248,21 @@ class UpstreamBlocked(FetchError):
     status = 503
     retry = Retry.ELSEWHERE
     default_message = "Instagram does not serve us at the moment. Try again later."
+
+
+class NoSessionFree(UpstreamBlocked):
+    """No Instagram session may be used now: nothing was asked.
+
+    ``retry_in`` is when it is worth asking again, seconds; None when no session comes back by itself.
+    """
+
+    retry = Retry.NEVER
+    default_message = "There is no usable Instagram session at the moment. Try again later."
+
+    def __init__(self, retry_in: float | None) -> None:
+        seconds = NOBODY_LEFT_SECONDS if retry_in is None else math.ceil(retry_in)
+        super().__init__(retry_after=max(seconds, 1))
+        self.retry_in = retry_in
 
 
 class UpstreamTimeout(FetchError):

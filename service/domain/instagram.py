@@ -44,12 +44,30 @@ class SessionState(StrEnum):
     QUARANTINED = "quarantined"  # comes back when a person says so
 
 
+# How soon it is worth asking again for a session that another worker holds, seconds.
+BUSY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many calls a session may make, and a proxy may carry, a minute and an hour; 0 is no limit."""
+
+    session_minute: int = 0
+    session_hour: int = 0
+    proxy_minute: int = 0
+    proxy_hour: int = 0
+
+
+UNLIMITED = Pace()
+
+
 @dataclass(frozen=True)
 class SessionRecord:
     """What may be shown of a session; it holds no secret.
 
     Times are Unix milliseconds, 0 for never. ``failure`` is the reason word of the latest failure
-    and ``failures`` how often it came in a row; both are empty after a fetch that went well.
+    and ``failures`` how often it came in a row; both are empty after a fetch that went well. The calls
+    are those counted in the windows of now; nothing is counted where there is no limit.
     """
 
     name: str
@@ -64,6 +82,8 @@ class SessionRecord:
     added_at: int
     failure: str
     failures: int
+    calls_minute: int = 0
+    calls_hour: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,7 +91,8 @@ class Leased:
     """A session in the hands of one worker until its lease runs out.
 
     ``settings`` are what instagrapi's ``get_settings()`` gives, ``proxy`` is a URL. ``version``
-    changes whenever either does. ``failure`` and ``failures`` are as in `SessionRecord`.
+    changes whenever either does. ``failure`` and ``failures`` are as in `SessionRecord`. ``granted`` is
+    how many calls may be made with it.
     """
 
     name: str
@@ -81,6 +102,7 @@ class Leased:
     proxy: str | None = field(repr=False, default=None)
     failure: str = ""
     failures: int = 0
+    granted: int = 1
 
 
 @dataclass(frozen=True)
@@ -93,6 +115,13 @@ class Unavailable:
 
     retry_in: float | None
     busy: int
+
+    @property
+    def wait(self) -> float | None:
+        """When it is worth asking again, seconds; None when none comes back by itself."""
+        if self.retry_in is None:
+            return None
+        return min(self.retry_in, BUSY_SECONDS) if self.busy else self.retry_in
 
 
 def check_name(name: str) -> str:

@@ -83,8 +83,16 @@ class RequestStore(Protocol):
         """Prolong the leases of those that are still held."""
         ...
 
-    def release(self, claim: Claim) -> None:
-        """Give a claimed request back, as if it had not been taken up. Raises LeaseLost."""
+    def release(self, claim: Claim, delay: float | None = None) -> None:
+        """Give a claimed request back, as if it had not been taken up. Raises LeaseLost.
+
+        With a ``delay`` (seconds) it waits for an Instagram session: it is published again then, and
+        the wait is added to its ``parked``.
+        """
+        ...
+
+    def park(self, record: RequestRecord, delay: float) -> bool:
+        """Make a queued request wait for a session as well; False when it is not queued (any more)."""
         ...
 
     def finish(self, claim: Claim, ending: Ending) -> Owed | None:
@@ -454,10 +462,28 @@ class SessionStore(Protocol):
     def add(self, name: str, settings: dict[str, Any], proxy: str | None = None) -> int: ...
     def remove(self, name: str) -> None: ...
     def list(self) -> Sequence[SessionRecord]: ...
-    def lease(self, seconds: float) -> Leased | Unavailable: ...
+    def lease(self, seconds: float, calls: int = 1, least: int = 1) -> Leased | Unavailable:
+        """Take a session for up to ``calls`` calls, for ``least`` of them or more."""
+        ...
+
     def release(
-        self, leased: Leased, verdict: SessionVerdict | None = None, settings: dict[str, Any] | None = None
-    ) -> int | None: ...
+        self,
+        leased: Leased,
+        verdict: SessionVerdict | None = None,
+        settings: dict[str, Any] | None = None,
+        used: int | None = None,
+    ) -> int | None:
+        """Give a session back with what became of it and how many calls were made (None: not known)."""
+        ...
+
+    def free_in(self) -> float | None:
+        """Return the seconds until a session may be used, 0 for now, None when none comes back by itself."""
+        ...
+
+    def prune(self) -> int:
+        """Forget what budgets are over; return how many."""
+        ...
+
     def rest(self, name: str, seconds: int, reason: str = "by_hand") -> None: ...
     def quarantine(self, name: str, reason: str = "by_hand") -> None: ...
     def resume(self, name: str) -> None: ...

@@ -129,8 +129,9 @@ class RequestRecord:
     """A request as stored. Times are Unix milliseconds; 0 or None means not yet.
 
     ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one,
-    ``silent`` that it ended without its webhook. An item of a batch knows which, the caller's own id of it,
-    and the host to which the batch's summary goes.
+    ``silent`` that it ended without its webhook. ``parked`` is for how long it was put back because no
+    session was free, milliseconds. An item of a batch knows which, the caller's own id of it, and the host
+    to which the batch's summary goes.
     """
 
     request_id: str
@@ -156,6 +157,7 @@ class RequestRecord:
     external_id: str | None = None
     watch_id: str | None = None
     silent: bool = False
+    parked: int = 0
 
     @classmethod
     def of(cls, request_id: str, fields: Mapping[str, str]) -> RequestRecord:
@@ -184,6 +186,7 @@ class RequestRecord:
             external_id=fields.get("external_id"),
             watch_id=fields.get("watch"),
             silent=fields.get("silent") == "1",
+            parked=int(fields.get("parked", 0)),
         )
 
     @property

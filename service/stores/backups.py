@@ -341,6 +341,7 @@ def _write_session(pipe: Any, copy: SessionCopy) -> None:
     pipe.sadd(instagram_sessions.NAMES, copy.name)
     pipe.zrem(instagram_sessions.READY, copy.name)
     pipe.hdel(instagram_sessions.LEASES, copy.name)
+    pipe.hdel(instagram_sessions.PROXIES, copy.name)  # made anew by the first lease
     if copy.fields["state"] != SessionState.QUARANTINED:
         ready = max(int(copy.fields["rested_until"]), int(copy.fields.get("last_used", 0)))
         pipe.zadd(instagram_sessions.READY, {copy.name: ready})

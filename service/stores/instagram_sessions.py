@@ -1,4 +1,4 @@
-"""The pool of Instagram sessions in Redis: leases, rests, quarantine. Secrets are stored encrypted.
+"""The pool of Instagram sessions in Redis: leases, budgets, rests, quarantine. Secrets are stored encrypted.
 
 All keys share the slot of ``{ig}``; none has a lifetime.
 
@@ -7,15 +7,24 @@ All keys share the slot of ``{ig}``; none has a lifetime.
                                  version, uses, last_used (ms), added_at (ms), failure, failures
 ``{ig}:sessions``        set     all names
 ``{ig}:ready``           zset    name -> ms when it may be used next: the end of its rest or lease,
-                                 else when it was last used; names in quarantine are not in it
-``{ig}:leases``          hash    name -> ``<number>:<ms when it ends>``, the token of who holds it
+                                 else when it was last used; one without calls left: the end of the
+                                 window; names in quarantine are not in it
+``{ig}:leases``          hash    name -> the token of who holds it: ``<number>:<ms when taken>:<calls
+                                 granted>:<tag of the proxy>:<ms when it ends>``
+``{ig}:budget``          hash    ``s:<name>:60``, ``s:<name>:3600``, ``p:<tag>:60``, ``p:<tag>:3600``
+                                 -> ``<ms when the window began>:<calls>``; windows that are over are
+                                 dropped by the housekeeping
+``{ig}:proxies``         hash    name -> tag of its proxy: a keyed hash of the URL, which is encrypted
 ``{ig}:counter``         string  gives versions and tokens that are never used twice
 =======================  ======  =================================================================
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
+import random
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -24,7 +33,9 @@ from redis import Redis
 
 from service.domain.errors import NotFound, SessionVerdict
 from service.domain.instagram import (
+    UNLIMITED,
     Leased,
+    Pace,
     SessionRecord,
     SessionState,
     Unavailable,
@@ -38,6 +49,12 @@ NAMES = "{ig}:sessions"
 READY = "{ig}:ready"
 LEASES = "{ig}:leases"
 COUNTER = "{ig}:counter"
+BUDGET = "{ig}:budget"
+PROXIES = "{ig}:proxies"
+LONGEST_WINDOW_MS = 3_600_000
+# What a fetch takes that nobody has begun: see `workers.sources`.
+LEAST_CALLS = 2
+
 UNREADABLE = SessionVerdict("unreadable_secret", quarantine=True)
 
 _SHOWN = (
@@ -48,15 +65,23 @@ _SHOWN = (
 
 @store_adapter
 class InstagramSessions:
-    """The pool. Times come from the server's clock; all changes are single steps there."""
+    """The pool. Times come from the server's clock; all changes are single steps there.
 
-    def __init__(self, redis: Redis, fernet: Fernet | MultiFernet) -> None:
+    ``tag_key`` keys the hashes that stand for proxies.
+    """
+
+    def __init__(
+        self, redis: Redis, fernet: Fernet | MultiFernet, tag_key: bytes, pace: Pace = UNLIMITED
+    ) -> None:
         self._redis = redis
         self._fernet = fernet
+        self._tag_key = tag_key
+        self._pace = pace
         self._add = scripts.load(redis, "session_add")
         self._lease = scripts.load(redis, "session_lease")
         self._release = scripts.load(redis, "session_release")
         self._state = scripts.load(redis, "session_state")
+        self._prune = scripts.load(redis, "session_prune")
 
     def add(self, name: str, settings: dict[str, Any], proxy: str | None = None) -> int:
         """Add a session, or replace the secret of one and make it active; return its version.
@@ -65,8 +90,8 @@ class InstagramSessions:
         a login.
         """
         secrets = [self._seal(check_settings(settings)), self._seal(proxy) if proxy else ""]
-        keys = [_key(check_name(name)), READY, LEASES, NAMES, COUNTER]
-        return int(self._add(keys=keys, args=[name, *secrets]))
+        keys = [_key(check_name(name)), READY, LEASES, NAMES, COUNTER, PROXIES]
+        return int(self._add(keys=keys, args=[name, *secrets, self._tag(proxy)]))
 
     def remove(self, name: str) -> None:
         """Delete a session with its secrets. Raises NotFound."""
@@ -75,6 +100,8 @@ class InstagramSessions:
             pipe.delete(_key(name))
             pipe.zrem(READY, name)
             pipe.srem(NAMES, name)
+            # So do the calls it has made: they end with their window.
+            pipe.hdel(PROXIES, name)
             if not pipe.execute()[0]:
                 raise _unknown(name)
 
@@ -89,20 +116,49 @@ class InstagramSessions:
         """Return all records, by name."""
         return self._records(sorted(cast(set[str], self._redis.smembers(NAMES))))
 
-    def lease(self, seconds: float) -> Leased | Unavailable:
-        """Take the least recently used session that may be used, for at most ``seconds``."""
+    def lease(self, seconds: float, calls: int = 1, least: int = 1) -> Leased | Unavailable:
+        """Take the least recently used session that may be used, for at most ``seconds``.
+
+        ``calls`` are what the caller would like to make; it is granted as many of them as the budgets
+        have left, and not fewer than ``least`` (where a budget is that large at all).
+        """
         while True:
-            answer = self._lease(keys=[READY, LEASES, COUNTER], args=[int(seconds * 1000)])
+            answer = self._ask(seconds, calls, least)
             if answer[0] != "leased":
-                return Unavailable(retry_in=None if answer[1] < 0 else answer[1] / 1000, busy=int(answer[2]))
-            leased = self._open(answer[1], answer[2])
+                return _unavailable(answer)
+            leased = self._open(*answer[1:])
             if leased is not None:
                 return leased
 
+    def free_in(self) -> float | None:
+        """Return the seconds until a session may be used, 0 for now, None when none comes back by itself."""
+        answer = self._ask(0, 0, LEAST_CALLS)
+        return 0.0 if answer[0] == "free" else _unavailable(answer).wait
+
+    def _ask(self, seconds: float, calls: int, least: int) -> Sequence[Any]:
+        pace = self._pace
+        jitter = random.random()  # noqa: S311 - spreads load
+        limits = (pace.session_minute, pace.session_hour, pace.proxy_minute, pace.proxy_hour)
+        answer: Sequence[Any] = self._lease(
+            keys=[READY, LEASES, COUNTER, BUDGET, PROXIES],
+            args=[int(seconds * 1000), calls, least, jitter, *limits],
+        )
+        return answer
+
+    def prune(self) -> int:
+        """Forget budgets whose windows are over; return how many."""
+        return int(self._prune(keys=[BUDGET], args=[LONGEST_WINDOW_MS]))
+
     def release(
-        self, leased: Leased, verdict: SessionVerdict | None = None, settings: dict[str, Any] | None = None
+        self,
+        leased: Leased,
+        verdict: SessionVerdict | None = None,
+        settings: dict[str, Any] | None = None,
+        used: int | None = None,
     ) -> int | None:
         """Give a session back with what became of it, and its settings when they changed.
+
+        ``used`` is how many calls were made, None that it is not known: then all that were granted count.
 
         Returns the version now in force. None says that what was held is not the session any more:
         the lease had run out and another worker took it, or its secret was replaced, or it was
@@ -117,8 +173,9 @@ class InstagramSessions:
             outcome.rest_seconds * 1000,
             int(outcome.quarantine),
             self._seal(settings) if settings else "",
+            "" if used is None else used,
         ]
-        return int(self._release(keys=[_key(leased.name), READY, LEASES, COUNTER], args=args)) or None
+        return int(self._release(keys=[_key(leased.name), READY, LEASES, COUNTER, BUDGET], args=args)) or None
 
     def rest(self, name: str, seconds: int, reason: str = "by_hand") -> None:
         """Keep a session from use for a while. Raises NotFound."""
@@ -137,8 +194,12 @@ class InstagramSessions:
         if not self._state(keys=[_key(name), READY, LEASES], args=args):
             raise _unknown(name)
 
-    def _open(self, name: str, token: str) -> Leased | None:
-        """Read and decrypt a session just leased; None when it may not be used after all."""
+    def _open(self, name: str, token: str, granted: int, tag: str) -> Leased | None:
+        """Read and decrypt a session just leased; None when it may not be used after all.
+
+        A session without its proxy's tag, from a backup or an older version, gets it here: it counts from
+        the next lease on.
+        """
         fields = ("state", "version", "settings", "proxy", "failure", "failures")
         state, version, settings, proxy, failure, failures = cast(
             tuple[Any, ...], self._redis.hmget(_key(name), fields)
@@ -146,14 +207,16 @@ class InstagramSessions:
         if state is None:
             return None  # removed since
         if state == SessionState.QUARANTINED:
-            self.release(Leased(name, token, int(version), {}))
+            self.release(Leased(name, token, int(version), {}), used=0)
             return None
         try:
             opened = self._unseal(settings), self._unseal(proxy) if proxy else None
         except InvalidToken:
-            self.release(Leased(name, token, int(version), {}), UNREADABLE)
+            self.release(Leased(name, token, int(version), {}), UNREADABLE, used=0)
             return None
-        return Leased(name, token, int(version), *opened, failure=failure, failures=int(failures))
+        if tag != self._tag(opened[1]):
+            self._redis.hset(PROXIES, name, self._tag(opened[1]))
+        return Leased(name, token, int(version), *opened, failure, int(failures), int(granted))
 
     def _records(self, names: Sequence[str]) -> Sequence[SessionRecord]:
         with self._redis.pipeline(transaction=True) as pipe:
@@ -161,11 +224,16 @@ class InstagramSessions:
             for name in names:
                 pipe.hmget(_key(name), _SHOWN)
                 pipe.hget(LEASES, name)
+                pipe.hmget(BUDGET, f"s:{name}:60", f"s:{name}:3600")
             (seconds, micros), *answers = pipe.execute()
         now = seconds * 1000 + micros // 1000
-        rows = zip(names, answers[::2], answers[1::2], strict=True)
-        return [_record(name, dict(zip(_SHOWN, values, strict=True)), token, now)
-                for name, values, token in rows if values[0] is not None]  # fmt: skip
+        rows = zip(names, answers[::3], answers[1::3], answers[2::3], strict=True)
+        return [_record(name, dict(zip(_SHOWN, values, strict=True)), token, budget, now)
+                for name, values, token, budget in rows if values[0] is not None]  # fmt: skip
+
+    def _tag(self, proxy: str | None) -> str:
+        """Return what stands for a proxy where its calls are counted, "" for none."""
+        return hmac.new(self._tag_key, proxy.encode(), hashlib.sha256).hexdigest()[:32] if proxy else ""
 
     def _seal(self, value: Any) -> str:
         return self._fernet.encrypt(json.dumps(value).encode()).decode()
@@ -174,7 +242,13 @@ class InstagramSessions:
         return json.loads(self._fernet.decrypt(token.encode()))
 
 
-def _record(name: str, fields: dict[str, str | None], token: str | None, now: int) -> SessionRecord:
+def _unavailable(answer: Sequence[Any]) -> Unavailable:
+    return Unavailable(retry_in=None if answer[1] < 0 else answer[1] / 1000, busy=int(answer[2]))
+
+
+def _record(
+    name: str, fields: dict[str, str | None], token: str | None, budget: list[str | None], now: int
+) -> SessionRecord:
     state, rested_until = SessionState(str(fields["state"])), int(fields["rested_until"] or 0)
     # The stored state is only rewritten by the next release; the rest itself ends on time.
     rested = state is SessionState.RESTING and rested_until <= now
@@ -191,7 +265,15 @@ def _record(name: str, fields: dict[str, str | None], token: str | None, now: in
         added_at=int(fields["added_at"] or 0),
         failure=fields["failure"] or "",
         failures=int(fields["failures"] or 0),
+        calls_minute=_calls(budget[0], 60, now),
+        calls_hour=_calls(budget[1], 3_600, now),
     )
+
+
+def _calls(window: str | None, seconds: int, now: int) -> int:
+    """Return the calls counted in a window, 0 when it is over."""
+    start, _, count = (window or "0:0").partition(":")
+    return int(count) if abs(now - int(start)) < seconds * 1000 else 0
 
 
 def _key(name: str) -> str:

@@ -52,6 +52,7 @@ class Requests:
         self._claim = scripts.load(redis, "claim")
         self._renew = scripts.load(redis, "renew")
         self._release = scripts.load(redis, "release")
+        self._park = scripts.load(redis, "park")
         self._finish = scripts.load(redis, "finish")
         self._take_due = scripts.load(redis, "take_due")
         self._postpone = scripts.load(redis, "postpone")
@@ -229,14 +230,28 @@ class Requests:
             client=client,
         )
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim, delay: float | None = None) -> None:
         request_id = claim.request.request_id
+        look = self._policy.pickup_grace if delay is None else delay
         released = self._release(
-            keys=[*_open_keys(request_id), keys.batch(claim.request.batch_id or request_id)],
-            args=[request_id, claim.fence, self._policy.pickup_grace * 1000],
+            keys=[
+                *_open_keys(request_id),
+                keys.stats(ids.shard_in(request_id)),
+                keys.batch(claim.request.batch_id or request_id),
+            ],
+            args=[request_id, claim.fence, int(look * 1000), int(delay is not None)],
         )
         if not released:
             raise LeaseLost(f"Another worker holds {request_id}, or it has ended.")
+
+    def park(self, record: RequestRecord, delay: float) -> bool:
+        args: list[str | int] = [record.request_id, record.parked, int(delay * 1000)]
+        return bool(self._park(keys=self._keys(record.request_id), args=args))
+
+    @staticmethod
+    def _keys(request_id: str) -> list[str]:
+        shard = ids.shard_in(request_id)
+        return [keys.request(request_id), keys.open_requests(shard), keys.stats(shard)]
 
     def finish(self, claim: Claim, ending: Ending) -> Owed | None:
         answer = self._end(claim.request, str(claim.fence), ending)

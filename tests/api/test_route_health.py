@@ -122,6 +122,15 @@ def test_metrics_count_what_happened(make: Callable[..., Front]) -> None:
     assert set(samples["storyhook_queue_depth"]) == {("interactive",), ("bulk",), ("deliver",)}
 
 
+def test_metrics_count_what_was_put_back(front: Front) -> None:
+    request_id = front.accept()
+    front.work(request_id, errors.NoSessionFree(60))
+    samples = scrape(front)
+
+    assert samples["storyhook_requests_parked_total"] == {(): 1}
+    assert samples["storyhook_requests_open"] == {(): 1}
+
+
 def test_the_histogram_of_jobs_is_one(front: Front) -> None:
     for _ in range(3):
         front.ended()

@@ -13,6 +13,7 @@ import pytest
 from service import config
 from service.cli import listen, local, serve
 from service.config import Settings
+from service.domain.instagram import UNLIMITED
 from workers.simulator import __main__ as simulator
 from workers.simulator import knobs
 
@@ -104,6 +105,21 @@ def test_defaults_of_the_local_stack(example: dict[str, str], tmp_path: Path) ->
     assert {name: example[name] for name in names} == {name: stack.environment[name] for name in names}
     assert stack.simulated is (example["INSTAGRAM"] == "simulated")
     assert (tmp_path / "var").is_dir(), "the plan was made elsewhere"
+
+
+def test_only_the_simulated_instagram_is_asked_without_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    budgets = [
+        f"{whose}_CALLS_PER_{window}" for whose in ("SESSION", "PROXY") for window in ("MINUTE", "HOUR")
+    ]
+    simulated = local.plan(Path("var"))
+    assert [simulated.environment[name] for name in budgets] == ["0"] * 4
+    local.share(simulated)
+    assert config.load(local=True).pace == UNLIMITED
+    monkeypatch.setenv("INSTAGRAM", "real")
+    assert not set(budgets) & local.plan(Path("var")).environment.keys()
+    monkeypatch.setenv("INSTAGRAM", "simulated")
+    monkeypatch.setenv("SESSION_CALLS_PER_MINUTE", "5")
+    assert local.plan(Path("var")).environment["SESSION_CALLS_PER_MINUTE"] == "5"
 
 
 @pytest.mark.parametrize("command", [serve.store, listen.listen])

@@ -27,6 +27,7 @@ from service.stores.instagram_sessions import LEASES, READY, InstagramSessions
 SETTINGS = settings_from_sessionid("42%3Aabcdefghijklmno%3A7")
 OTHER = settings_from_sessionid("42%3Aqrstuvwxyzabcde%3A8")
 REST = SessionVerdict("throttled", rest_seconds=100)
+TAG_KEY = b"k" * 32
 QUARANTINE = SessionVerdict("challenge", quarantine=True)
 
 
@@ -42,7 +43,7 @@ def fernet() -> Fernet:
 
 @pytest.fixture
 def pool(store: Redis, fernet: Fernet) -> InstagramSessions:
-    return InstagramSessions(store, fernet)
+    return InstagramSessions(store, fernet, TAG_KEY)
 
 
 def take(pool: InstagramSessions, seconds: float = 60) -> Leased:
@@ -334,7 +335,7 @@ def test_unreadable_secret_is_quarantined_and_the_next_one_taken(
 ) -> None:
     pool.add("anna", SETTINGS)
     pool.add("ben", SETTINGS)
-    stranger = InstagramSessions(store, Fernet(Fernet.generate_key()))
+    stranger = InstagramSessions(store, Fernet(Fernet.generate_key()), TAG_KEY)
     stranger.add("anna", SETTINGS)
     leased = take(pool)
     assert leased.name == "ben"
@@ -346,7 +347,7 @@ def test_unreadable_secret_is_quarantined_and_the_next_one_taken(
 
 def test_key_rotation(pool: InstagramSessions, store: Redis, fernet: Fernet) -> None:
     pool.add("anna", SETTINGS)
-    rotated = InstagramSessions(store, MultiFernet([Fernet(Fernet.generate_key()), fernet]))
+    rotated = InstagramSessions(store, MultiFernet([Fernet(Fernet.generate_key()), fernet]), TAG_KEY)
     assert take(rotated).settings == SETTINGS
 
 
@@ -358,7 +359,7 @@ def test_scripts_survive_a_flush(pool: InstagramSessions, store: Redis) -> None:
 
 def test_outage_is_told() -> None:
     with Redis(port=1, socket_connect_timeout=0.2, decode_responses=True) as nowhere:
-        pool = InstagramSessions(nowhere, Fernet(Fernet.generate_key()))
+        pool = InstagramSessions(nowhere, Fernet(Fernet.generate_key()), TAG_KEY)
         with pytest.raises(StoreUnavailable):
             pool.lease(1)
 

@@ -242,8 +242,8 @@ def test_claim_of_what_is_not_there_gives_nothing_and_closes_it(lua: Lua) -> Non
 # --- renew ---------------------------------------------------------------------------------------
 
 
-def release(lua: Lua, fence: object = 1) -> int:
-    return lua("release", [REQUEST, OPEN, BATCH], ID, fence, 5_000)
+def release(lua: Lua, fence: object = 1, *, parked: int = 0) -> int:
+    return lua("release", [REQUEST, OPEN, STATS, BATCH], ID, fence, 5_000, parked)
 
 
 def test_release_gives_a_claimed_request_back_as_if_it_had_not_been_taken_up(lua: Lua) -> None:
@@ -252,7 +252,7 @@ def test_release_gives_a_claimed_request_back_as_if_it_had_not_been_taken_up(lua
     assert release(lua) == 1
     fields = lua.redis.hgetall(REQUEST)
     assert (fields["status"], fields["attempts"], fields["fence"]) == ("queued", "0", "1")
-    assert "lease_until" not in fields
+    assert not {"lease_until", "parked"} & fields.keys()
     assert lua.redis.zscore(OPEN, ID) / 1000 - time.time() == pytest.approx(5, abs=0.5)
     assert release(lua) == 0, "a second time changes nothing"
     assert claim(lua)[0] == 2
@@ -264,6 +264,46 @@ def test_release_with_another_fence_changes_nothing(lua: Lua, fence: object) -> 
     claim(lua)
     before = snapshot(lua.redis)
     assert release(lua, fence) == 0
+    assert snapshot(lua.redis) == before
+
+
+def test_release_that_waits_for_a_session_counts_the_wait(lua: Lua) -> None:
+    submit(lua)
+    for times in (1, 2):
+        claim(lua)
+        assert release(lua, times, parked=1) == 1
+        assert release(lua, times, parked=1) == 0, "a second time counts nothing"
+        assert lua.redis.hget(REQUEST, "parked") == str(5_000 * times)
+        assert lua.redis.hget(STATS, "parked") == str(times)
+
+
+# --- park ----------------------------------------------------------------------------------------
+
+
+def park(lua: Lua, known: int = 0) -> int:
+    return lua("park", [REQUEST, OPEN, STATS], ID, known, 7_000)
+
+
+def test_park_puts_a_queued_request_off_and_counts_the_wait_once(lua: Lua) -> None:
+    submit(lua)
+    postpone(lua)
+    assert park(lua) == 1
+    fields = lua.redis.hgetall(REQUEST)
+    assert (fields["status"], fields["parked"], fields["looks"]) == ("queued", "7000", "0")
+    assert lua.redis.zscore(OPEN, ID) / 1000 - time.time() == pytest.approx(7, abs=0.5)
+    before = snapshot(lua.redis)
+    assert park(lua) == 0, "a second time changes nothing"
+    assert snapshot(lua.redis) == before
+    assert park(lua, 7_000) == 1
+    assert lua.redis.hget(STATS, "parked") == "2"
+
+
+def test_park_leaves_alone_what_is_worked_on_or_not_there(lua: Lua) -> None:
+    assert park(lua) == 0
+    submit(lua)
+    claim(lua)
+    before = snapshot(lua.redis)
+    assert park(lua) == 0
     assert snapshot(lua.redis) == before
 
 

@@ -68,7 +68,7 @@ def store() -> Iterator[Redis]:
 
 @pytest.fixture
 def sessions(store: Redis) -> InstagramSessions:
-    return InstagramSessions(store, Fernet(Fernet.generate_key()))
+    return InstagramSessions(store, Fernet(Fernet.generate_key()), b"k" * 32)
 
 
 @pytest.fixture

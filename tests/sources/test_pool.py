@@ -37,8 +37,8 @@ def use(pool: SessionPool, error: Exception | None = None) -> Client:
     """Borrow a client and give it back, with an error or well; return it."""
     borrowed: list[Client] = []
     try:
-        with pool.client() as client:
-            borrowed.append(client)
+        with pool.client() as lent:
+            borrowed.append(lent.client)
             if error is not None:
                 raise error
     except Exception as raised:
@@ -81,8 +81,8 @@ def test_the_client_is_rebuilt_for_a_new_secret(world: Any) -> None:
 
 
 def test_the_client_of_a_secret_replaced_while_it_is_held_is_dropped(world: Any) -> None:
-    with world.pool.client() as old:
-        old.mid = "Zx1"
+    with world.pool.client() as lent:
+        lent.client.mid = "Zx1"
         world.sessions.add("s1", settings_from_sessionid("9009%3Aabcdefghijklmno%3A7"))
     again = use(world.pool)
     assert str(again.user_id) == "9009"
@@ -193,10 +193,10 @@ def test_a_lost_lease_drops_the_client(make_world: Callable[..., Any], store: Re
     use(world.pool)
     with world.pool.client() as late:
         store.zadd(READY, {"s1": 1})  # the lease runs out
-        late.mid = "Zx1"
+        late.client.mid = "Zx1"
         with world.pool.client() as other:
-            assert other is not late
-    assert use(world.pool) is other
+            assert other.client is not late.client
+    assert use(world.pool) is other.client
 
 
 # --- waiting -------------------------------------------------------------------------------------
@@ -256,7 +256,8 @@ def test_twenty_threads_share_four_sessions(make_world: Callable[..., Any], simu
     def work(number: int) -> None:
         try:
             for turn in range(3):
-                with world.pool.client() as client:
+                with world.pool.client() as lent:
+                    client = lent.client
                     with lock:
                         held[id(client)] += 1
                         wrong.extend(["shared"] if held[id(client)] > 1 else [])

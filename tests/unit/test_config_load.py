@@ -13,6 +13,7 @@ from service import config
 from service.domain.accounts import Limit
 from service.domain.deliveries import DEFAULT_SCHEDULE, longest
 from service.domain.errors import ConfigurationError
+from service.domain.instagram import Pace
 
 SECRET = "s" * 32
 
@@ -48,6 +49,8 @@ def test_a_secret_key_is_all_that_must_be_set() -> None:
         ("UPSTREAM_CONNECT_TIMEOUT", "0"),
         ("UPSTREAM_READ_TIMEOUT", "soon"), ("UPSTREAM_READ_TIMEOUT", "inf"), ("SESSION_WAIT", "-1"),
         ("ID_TTL", "-1"), ("PRIVACY_TTL", "-1"), ("MISSING_ID_TTL", "x"),
+        ("SESSION_CALLS_PER_MINUTE", "2"), ("SESSION_CALLS_PER_HOUR", "-1"), ("PROXY_CALLS_PER_MINUTE", "1"),
+        ("PROXY_CALLS_PER_HOUR", "many"), ("UPSTREAM_WAIT", "-1"),
         ("REST_SCALE", "-0.1"), ("WEBHOOK_CONNECT_TIMEOUT", "nan"), ("WEBHOOK_TIMEOUT", "0"),
         ("SYNC_DEADLINE", "-1"),
         ("SYNC_DEADLINE_MAX", "x"), ("RESULT_TTL", "59"), ("LEASE", "0"), ("MAX_ATTEMPTS", "0"),
@@ -62,6 +65,12 @@ def test_a_secret_key_is_all_that_must_be_set() -> None:
 def test_a_wrong_setting_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         load_with(**{name: value})
+
+
+def test_a_pace_holds_unless_it_is_taken_away() -> None:
+    assert config.load().pace == Pace(30, 400, 60, 1_000)
+    nothing = dict.fromkeys(["SESSION_CALLS_PER_MINUTE", "SESSION_CALLS_PER_HOUR"], "0")
+    assert load_with(**nothing, PROXY_CALLS_PER_MINUTE="3").pace == Pace(0, 0, 3, 1_000)
 
 
 @pytest.mark.parametrize(

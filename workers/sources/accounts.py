@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import random
 import threading
 import time
@@ -16,8 +15,8 @@ from typing import Any
 import structlog
 from instagrapi import Client
 
-from service.domain.errors import FetchError, Retry, SessionVerdict, StoreUnavailable, UpstreamBlocked
-from service.domain.instagram import Leased, Unavailable
+from service.domain.errors import FetchError, NoSessionFree, SessionVerdict, StoreUnavailable, UpstreamBlocked
+from service.domain.instagram import Leased
 from service.domain.ports import SessionStore
 from workers.sources import transport
 from workers.sources.verdicts import DEFAULT_RESTS, RestTimes, escalate
@@ -26,12 +25,10 @@ log = structlog.get_logger(__name__)
 
 ClientFactory = Callable[[dict[str, Any], str | None], Any]
 
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 1.0
 # Longer than the calls of one fetch can take together, each at its timeout.
 LEASE_SECONDS = 90.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
-# Said to callers when all sessions wait for a person.
-NOBODY_LEFT_SECONDS = 300
 
 UNUSABLE = SessionVerdict("unusable_settings", quarantine=True)
 
@@ -78,6 +75,29 @@ def client_factory(
     return build
 
 
+@dataclass
+class Lent:
+    """A client in use: how many calls may be made with it, and how many were."""
+
+    client: Any
+    granted: int
+    used: int = 0
+
+    @property
+    def left(self) -> int:
+        return self.granted - self.used
+
+    def spend(self) -> None:
+        """Count a call that is about to be made.
+
+        Raises UpstreamBlocked when all granted ones were: another lease, of this session or another one,
+        may be granted more.
+        """
+        if not self.left:
+            raise UpstreamBlocked
+        self.used += 1
+
+
 class SessionPool:
     """Leases sessions and keeps their clients; any number of threads may share one pool.
 
@@ -105,36 +125,38 @@ class SessionPool:
         self._lock = threading.Lock()
 
     @contextmanager
-    def client(self) -> Iterator[Any]:
-        """Lend an instagrapi ``Client``; a FetchError raised inside decides on its session.
+    def client(self, calls: int = 1, least: int = 1) -> Iterator[Lent]:
+        """Lend an instagrapi ``Client`` for ``calls`` calls.
 
-        Raises UpstreamBlocked when no session becomes free within ``wait_seconds``.
+        A FetchError raised inside decides on its session. Fewer calls are granted where the budgets have no
+        more, but ``least`` of them; what is not used goes back. Raises NoSessionFree when no session becomes
+        free within ``wait_seconds``.
         """
-        leased = self._lease()
-        client = self._take(leased)
+        leased = self._lease(calls, least)
+        lent = Lent(self._take(leased), leased.granted)
         try:
-            yield client
+            yield lent
         except FetchError as error:
-            self._give_back(leased, client, error.verdict)
+            self._give_back(leased, lent, error.verdict)
             raise
         except BaseException:
             # Not a fetch's end: the client's state is unknown, the session's is not in doubt.
-            self._return(_Return(leased))
+            self._return(_Return(leased, used=lent.used))
             raise
-        self._give_back(leased, client, None)
+        self._give_back(leased, lent, None)
 
-    def _lease(self) -> Leased:
+    def _lease(self, calls: int, least: int) -> Leased:
         self._return_late()
         deadline = time.monotonic() + self._wait_seconds
         pause = FIRST_PAUSE
         while True:
-            answer = self._sessions.lease(self.lease_seconds)
+            answer = self._sessions.lease(self.lease_seconds, calls, least)
             if isinstance(answer, Leased):
                 return answer
             left = deadline - time.monotonic()
             soon = answer.retry_in is not None and answer.retry_in <= left
             if left <= 0 or not (answer.busy or soon):
-                raise _nobody_free(answer)
+                raise NoSessionFree(answer.wait)
             # Jitter, so that waiting threads do not all ask at once.
             time.sleep(min(left, pause * random.uniform(0.5, 1)))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -147,11 +169,12 @@ class SessionPool:
         try:
             return self._factory(leased.settings, leased.proxy)
         except Exception as error:
-            self._return(_Return(leased, UNUSABLE))
+            self._return(_Return(leased, UNUSABLE, used=0))
             log.warning("instagram_session_unusable", session=leased.name, error=type(error).__name__)
             raise UpstreamBlocked(verdict=UNUSABLE) from error
 
-    def _give_back(self, leased: Leased, client: Any, verdict: SessionVerdict | None) -> None:
+    def _give_back(self, leased: Leased, lent: Lent, verdict: SessionVerdict | None) -> None:
+        client = lent.client
         if verdict is not None:
             verdict = escalate(verdict, leased.failure, leased.failures, self.rests)
             log.warning("instagram_session_failed", session=leased.name, reason=verdict.reason,
@@ -159,7 +182,7 @@ class SessionPool:
         out = verdict is not None and verdict.quarantine
         # What Instagram takes away when it throws a session out is not worth keeping.
         changed = None if out else changed_settings(leased.settings, client)
-        version = self._return(_Return(leased, verdict, changed))
+        version = self._return(_Return(leased, verdict, changed, lent.used))
         if version is None or out:
             return  # lost, replaced or thrown out: the client goes
         client.last_response, client.last_json = None, {}  # a reel may be megabytes
@@ -169,7 +192,7 @@ class SessionPool:
     def _return(self, held: _Return) -> int | None:
         """Give a session back, now or when the store is there again; what was fetched with it is good."""
         try:
-            return self._sessions.release(held.leased, held.verdict, held.changed)
+            return self._sessions.release(held.leased, held.verdict, held.changed, held.used)
         except StoreUnavailable:
             with self._lock:
                 self._unreturned.append(held)
@@ -190,6 +213,7 @@ class _Return:
     leased: Leased
     verdict: SessionVerdict | None = None
     changed: dict[str, Any] | None = None
+    used: int | None = None
 
 
 def changed_settings(stored: dict[str, Any], client: Any) -> dict[str, Any] | None:
@@ -205,15 +229,6 @@ def _lasting(settings: dict[str, Any]) -> str:
         if isinstance(kept.get(part), dict):
             kept[part] = {key: value for key, value in kept[part].items() if key not in noisy}
     return json.dumps(kept, sort_keys=True)
-
-
-def _nobody_free(answer: Unavailable) -> UpstreamBlocked:
-    seconds = NOBODY_LEFT_SECONDS if answer.retry_in is None else math.ceil(answer.retry_in)
-    return UpstreamBlocked(
-        "There is no usable Instagram session at the moment. Try again later.",
-        retry=Retry.NEVER,
-        retry_after=max(seconds, 1),
-    )
 
 
 def _quieten() -> None:

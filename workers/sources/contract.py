@@ -37,9 +37,9 @@ class Source(Protocol):
     def stories(self, username: str) -> Reel:
         """Fetch the active stories of an account.
 
-        Raises FetchError only: AccountPrivate, UserNotFound, UpstreamBlocked, UpstreamTimeout or
-        UpstreamFailed, each saying by ``retry`` what a worker may do next. (StoreUnavailable passes
-        through where the source keeps its state in the store.)
+        Raises FetchError only: NoSessionFree before anything was asked, AccountPrivate, UserNotFound,
+        UpstreamBlocked, UpstreamTimeout or UpstreamFailed, each saying by ``retry`` what a worker may do
+        next. (StoreUnavailable passes through where the source keeps its state in the store.)
         """
         ...
 
@@ -48,7 +48,8 @@ class Source(Protocol):
 
         Gives what is certain: a reel, or an error that is final. An account that is missing in the answer
         is to be asked for alone; whatever goes wrong with some ends in that, and raises nothing (but a
-        StoreUnavailable before the first call). ``go_on`` is asked before each call upstream; once it says
-        no, what was found so far is returned.
+        StoreUnavailable before the first call, and NoSessionFree when there was nobody to ask with and
+        nothing is known). ``go_on`` is asked before each call upstream; once it says no, what was found
+        so far is returned.
         """
         ...

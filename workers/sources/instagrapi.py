@@ -15,14 +15,24 @@ from typing import Any, cast
 from instagrapi import config
 from instagrapi import exceptions as ig
 
-from service.domain.errors import AccountPrivate, FetchError, Retry, StoreUnavailable, UserNotFound
+from service.domain.errors import (
+    AccountPrivate,
+    FetchError,
+    NoSessionFree,
+    Retry,
+    StoreUnavailable,
+    UserNotFound,
+)
 from service.domain.instagram import NOT_FOUND, Known, Missing
 from service.domain.ports import InstagramIdStore
-from workers.sources.accounts import SessionPool
+from workers.sources.accounts import Lent, SessionPool
 from workers.sources.contract import GoOn, Reel, always
 from workers.sources.verdicts import RestTimes, drifted, translate
 
 CAPABILITIES = {"supported_capabilities_new": json.dumps(config.SUPPORTED_CAPABILITIES)}
+# Calls of one fetch at most: look up and ask; or ask, find the id outdated, and then both. The third of
+# those is seldom made, so a session with two left will do.
+BY_NAME, BY_KNOWN_ID = 2, 3
 # What the story feed says of an id that is no account's any more.
 WRONG_ID = (ig.ClientNotFoundError, ig.UserNotFound, ig.InvalidTargetUser)
 # What is remembered of a user object; what a reel's own user object has, too.
@@ -31,6 +41,7 @@ KEPT = ("pk", "id", "username", "full_name", "is_private", "is_verified", "profi
 # which share of its lease a look-up, or any call, is begun.
 GROUP_TRIES = 2
 FAILURES_MOST = 3
+CHANGED_IDS = 3  # calls
 LOOK_UPS_SHARE = 1 / 4
 CALLS_SHARE = 1 / 2
 
@@ -49,8 +60,8 @@ class InstagrapiSource:
         known = self._ids.get(username)
         if known is NOT_FOUND:
             raise UserNotFound
-        with self._pool.client() as client:
-            fetch = self._fetch(client, username)
+        with self._pool.client(BY_KNOWN_ID if known else BY_NAME, least=BY_NAME) as lent:
+            fetch = self._fetch(lent, username)
             return fetch.by_known_id(known) if isinstance(known, Known) else fetch.by_name()
 
     def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
@@ -59,9 +70,13 @@ class InstagrapiSource:
         known = dict(zip(names, self._ids.get_many(names), strict=True))
         group = _Group(known, self._pool.lease_seconds, go_on)
         if len(group.names) > 1:
-            # An outage of the store ends it early: what was found is as good as ever.
-            with suppress(FetchError, StoreUnavailable):
+            try:
                 self._run(group)
+            except NoSessionFree:
+                if not group.found:
+                    raise
+            except (FetchError, StoreUnavailable):
+                pass  # what was found is as good as ever
             with suppress(StoreUnavailable):
                 self._ids.put_many(group.confirmed)
         return {name: group.found[name.lower()] for name in usernames if name.lower() in group.found}
@@ -72,15 +87,15 @@ class InstagrapiSource:
             if not group.go_on():
                 return
             try:
-                with self._pool.client() as client:
-                    group.run({name: self._fetch(client, name) for name in group.names})
+                with self._pool.client(group.calls, least=group.calls_at_least) as lent:
+                    group.run(lent, {name: self._fetch(lent, name) for name in group.names})
                 return
             except FetchError as error:
                 if error.retry is Retry.NEVER or not left:
                     raise
 
-    def _fetch(self, client: Any, username: str) -> _Fetch:
-        return _Fetch(client, self._ids, username.lower(), self._pool.rests)
+    def _fetch(self, lent: Lent, username: str) -> _Fetch:
+        return _Fetch(lent, self._ids, username.lower(), self._pool.rests)
 
 
 class _Group:
@@ -105,9 +120,22 @@ class _Group:
         self._unclear: set[str] = set()  # to be asked for alone
         self._lease_seconds = lease_seconds
         self._began = 0.0
+        self._lent: Lent | None = None
 
-    def run(self, fetches: Mapping[str, _Fetch]) -> None:
+    @property
+    def calls(self) -> int:
+        """How many calls it makes: one for all, a look-up for whom it may take one, some for changed ids."""
+        unsure = [name for name in self._pending() if not (known := self._known.get(name)) or not known.user]
+        return len(unsure) + 1 + CHANGED_IDS
+
+    @property
+    def calls_at_least(self) -> int:
+        """With how many calls something can be found."""
+        return 1 if self._known else 2
+
+    def run(self, lent: Lent, fetches: Mapping[str, _Fetch]) -> None:
         """Find what can be found. Raises the FetchError that ends the session's turn."""
+        self._lent = lent
         self._began = time.monotonic()
         self._answers = {}
         # Whether a private account is followed is another session's own affair.
@@ -120,8 +148,10 @@ class _Group:
     def _pending(self) -> list[str]:
         return [name for name in self.names if name not in self.found and name not in self._unclear]
 
-    def _may_call(self, share: float) -> bool:
-        """Tell whether to call once more within this share of the session's lease."""
+    def _may_call(self, share: float, spare: int = 0) -> bool:
+        """Tell whether to call once more: within this share of the lease, with calls to ``spare``."""
+        if self._lent is None or self._lent.left <= spare:
+            return False
         return time.monotonic() - self._began < self._lease_seconds * share and self.go_on()
 
     def _look_up(self, fetches: Mapping[str, _Fetch]) -> None:
@@ -130,7 +160,7 @@ class _Group:
             known = self._known.get(name)
             if name in self._users or (known and known.user_id not in self._answers):
                 continue
-            if not self._may_call(LOOK_UPS_SHARE):
+            if not self._may_call(LOOK_UPS_SHARE, spare=0 if self._answers else 1):
                 return
             try:
                 user_id, self._users[name] = fetches[name].look_up()
@@ -182,8 +212,8 @@ class _Group:
 class _Fetch:
     """One fetch with one client."""
 
-    def __init__(self, client: Any, ids: InstagramIdStore, username: str, rests: RestTimes) -> None:
-        self._client = client
+    def __init__(self, lent: Lent, ids: InstagramIdStore, username: str, rests: RestTimes) -> None:
+        self._lent = lent
         self._ids = ids
         self._username = username
         self._rests = rests
@@ -274,10 +304,12 @@ class _Fetch:
     def _call(
         self, endpoint: str, params: dict[str, str] | None = None, data: dict[str, Any] | None = None
     ) -> dict[str, Any]:
+        client = self._lent.client
+        self._lent.spend()
         try:
-            answer = self._client.private_request(endpoint, data=data, params=params)
+            answer = client.private_request(endpoint, data=data, params=params)
         except Exception as error:
-            status = getattr(self._client.last_response, "status_code", None)
+            status = getattr(client.last_response, "status_code", None)
             raise translate(error, self._rests, status=status) from error
         if not isinstance(answer, dict):
             raise drifted()

@@ -1,16 +1,31 @@
 -- Gives a leased session back with what became of it. A token that ran out and was replaced
 -- changes nothing. When the secret was replaced meanwhile, the lease ends and nothing is learned:
 -- the verdict and the settings belong to the old secret.
+-- Calls that were reserved and not made are given back to the windows they were reserved in; calls beyond
+-- those are added to the windows of now. A lease that ran out keeps all it reserved.
 --
--- KEYS  1 session hash   2 ready zset   3 leases hash   4 counter
+-- KEYS  1 session hash   2 ready zset   3 leases hash   4 counter   5 budget hash
 -- ARGV  1 name   2 token   3 version that was used   4 reason of a failure or ""   5 rest (ms)
---       6 "1" for quarantine   7 changed settings (encrypted) or ""
+--       6 "1" for quarantine   7 changed settings (encrypted) or ""   8 calls made, "" for all granted
 -- Returns  the version now in force, or 0 when what the worker used is not the session any more:
 --          another took the lease, or the secret was replaced, or the session removed
 if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then
   return 0
 end
 redis.call('HDEL', KEYS[3], ARGV[1])
+
+local taken_at, granted, tag = string.match(ARGV[2], '^%d+:(%d+):(%d+):(%x*):%d+$')
+local change = taken_at and ARGV[8] ~= '' and ARGV[8] - granted or 0
+if change ~= 0 then
+  for _, whose in ipairs({'s:' .. ARGV[1], 'p:' .. tag}) do
+    for _, window in ipairs({':60', ':3600'}) do
+      local start, count = string.match(redis.call('HGET', KEYS[5], whose .. window) or '', '^(%d+):(%d+)$')
+      if start and (change > 0 or tonumber(start) <= tonumber(taken_at)) then
+        redis.call('HSET', KEYS[5], whose .. window, start .. ':' .. math.max(count + change, 0))
+      end
+    end
+  end
+end
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
 end
