@@ -156,8 +156,8 @@ class Api:
             while True:
                 query = {"limit": str(limit), **({"cursor": cursor} if cursor else {})}
                 said = self._get_page(session, path, what, query).content
-                yield said[what]
                 before, cursor = cursor, said.get("nextCursor") or ""
+                yield said.pop(what)  # not kept while the next one comes
                 if not cursor:
                     return
                 if cursor == before:
