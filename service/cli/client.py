@@ -23,6 +23,7 @@ SUBMIT_LIMIT = 120.0  # for trying to hand in a batch
 TAKE_LIMIT = 60.0  # for the server's answer to one: 10,000 names take it a moment
 PAGE = 25  # results at a time: the largest envelopes are about a megabyte
 LIST_PAGE = 100
+LOOK_LEAST = 0.5  # from one look at a batch to the next, where the server does not hold the call
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,14 @@ class Api:
         with self._transport.session() as session:
             look = self._look(session, f"/api/batches/{_part(batch_id)}")
             while True:
+                next_look = time.monotonic() + LOOK_LEAST
                 reply = self._transport.ask(look, deadline, hold=hold, is_answer=_is_batch)
                 yield reply.content
-                left = deadline - time.monotonic()
-                if has_ended(reply.content) or left <= 0 or self._transport.pause(min(reply.pause, left)):
+                now = time.monotonic()
+                if has_ended(reply.content) or now >= deadline:
+                    return
+                pause = max(reply.pause, next_look - now, 0.0)
+                if self._transport.pause(min(pause, deadline - now)):
                     return
 
     def results(self, batch_id: str) -> Iterator[list[dict[str, Any]]]:

@@ -107,6 +107,11 @@ class Memory:
             file.flush()
             os.fsync(file.fileno())
         part.replace(self._path)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the name too is to outlive a power cut
+        finally:
+            os.close(folder)
 
     def _tidy(self) -> None:
         """Forget the runs nobody has come back to."""

@@ -30,6 +30,7 @@ ROOT = Path(batch.__file__).parents[2]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.cli.transport.BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr("service.cli.client.LOOK_LEAST", 0.0)
 
 
 @pytest.fixture
@@ -302,6 +303,15 @@ def test_on_a_terminal_a_bar_and_a_table(batches: Batches, names: Path) -> None:
     assert "0/3" in shown or "3/3" in shown
     assert "outcome" in shown
     assert {float(request.args["wait"]) for request in batches.requests[1:]} == {batch.GLANCE}
+
+
+def test_a_server_that_does_not_hold_calls_is_not_flooded(
+    batches: Batches, names: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.cli.client.LOOK_LEAST", 0.2)
+    batches.looks = 10_000
+    assert run(batches, names, "--wait", "--wait-seconds", 1).exit_code == 1
+    assert 3 <= len(batches.requests) <= 8
 
 
 # --- trouble on the way ----------------------------------------------------------------------------
