@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from service.cli.client import Answer, Api, NoAnswer, Stopped, find_server
-from service.cli.output import show
+from service.cli.client import Answer, Api
+from service.cli.endings import ENDED_OTHERWISE, REFUSED, Terminated, leave, sigterm_raises
+from service.cli.output import complain, printable, progress_bar, server_options, show
 from service.cli.saving import Saved, Saver
+from service.cli.servers import find_server
+from service.cli.transport import NoAnswer, Stopped
 from service.domain.errors import ValidationFailed
 from service.domain.requests import parse_username
 from service.domain.sharing import MAX_AGE_MOST
 
 AHEAD = 4  # results that wait for their turn, for each job
 
-ENDED_OTHERWISE = 1
-REFUSED = 3
 COLUMNS = ("name", "outcome", "items", "photos/videos", "newest", "credits", "cached")
 
 
@@ -42,18 +38,6 @@ class Result:
     answer: Answer | None = None
     problem: NoAnswer | None = None
     saved: Saved = field(default_factory=Saved)
-
-
-class _Terminated(Exception):
-    """The process was told to end (SIGTERM)."""
-
-
-# As a shell tells of a process that a signal ended: 128 and the signal's number.
-STATUSES: dict[type[BaseException], int] = {
-    KeyboardInterrupt: 128 + signal.SIGINT,
-    _Terminated: 128 + signal.SIGTERM,
-    BrokenPipeError: 128 + signal.SIGPIPE,
-}
 
 
 @click.command()
@@ -83,13 +67,7 @@ STATUSES: dict[type[BaseException], int] = {
     help="How long to try and wait for each name.",
 )
 @click.option("--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="Names at a time.")
-@click.option("--server", envvar="STORYHOOK_URL", show_envvar=True, metavar="URL", help="The server.")
-@click.option(
-    "--key",
-    envvar="STORYHOOK_API_KEY",
-    show_envvar=True,
-    help="An API key. Others see options in the list of processes: prefer one of the other ways.",
-)
+@server_options
 def fetch(
     *,
     names: tuple[str, ...],
@@ -119,7 +97,7 @@ def fetch(
     stop = threading.Event()
     saver = None
     try:
-        with _sigterm_raises():
+        with sigterm_raises():
             found = find_server(server, key)
             wanted = parse_names(names, sys.stdin)
             saver = Saver(folder, simulated=found.simulated, stop=stop) if folder else None
@@ -127,11 +105,11 @@ def fetch(
             results = in_order(lambda name: _fetched(api, saver, name, max_age, stop), wanted, jobs)
             form = form or ("paths" if saver else "table" if sys.stdout.isatty() else "json")
             complaints = _print(results, form, len(wanted))
-    except (KeyboardInterrupt, _Terminated, BrokenPipeError) as error:
+    except (KeyboardInterrupt, Terminated, BrokenPipeError) as error:
         stop.set()
-        _leave(error, saver)
+        leave(error, saver.parts if saver else None)
     for complaint in complaints.lines():
-        click.echo(f"storyhook: {complaint}", err=True)
+        complain(complaint)
     sys.exit(complaints.status)
 
 
@@ -147,7 +125,7 @@ def parse_names(given: Iterable[str], stdin: Iterable[str]) -> list[str]:
                 names[parse_username(each)] = None
             except ValidationFailed as error:
                 sentence = " ".join((error.details or {})["username"])
-                raise ValidationFailed(f"{_printable(each)!r}: {sentence}") from None
+                raise ValidationFailed(f"{printable(each)!r}: {sentence}") from None
     if not names:
         raise ValidationFailed("Standard input holds no names.")
     return list(names)
@@ -203,7 +181,7 @@ def _print(results: Iterable[Result], form: str, count: int) -> Complaints:
     shown = sys.stderr.isatty() and (form == "table" or not sys.stdout.isatty())
     complaints = Complaints()
     rows = []
-    with _progress(shown) as progress:
+    with progress_bar(shown=shown) as progress:
         bar = progress.add_task("stories", total=count)
         for result in results:
             complaints.hear(result)
@@ -277,7 +255,7 @@ class Complaints:
 
     def _add(self, line: str) -> None:
         self.status = max(self.status, ENDED_OTHERWISE)
-        self._lines[_printable(line)] = None
+        self._lines[printable(line)] = None
 
     def lines(self) -> Iterator[str]:
         """Yield the lines."""
@@ -290,47 +268,3 @@ def _why(envelope: dict[str, Any]) -> str:
     if "finishedAt" in envelope:
         return f"{envelope.get('code')}: {envelope.get('error')}"
     return f"not ended in time; it goes on as {envelope['requestId']}"
-
-
-def _printable(text: str) -> str:
-    """Return one line without control characters: a server's words must not steer a terminal."""
-    return "".join(mark if mark.isprintable() else " " for mark in text)
-
-
-def _progress(shown: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(
-        *columns,
-        console=Console(stderr=True),
-        transient=True,
-        disable=not shown,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-
-
-# --- ending early ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM end the run like Ctrl-C does: no half-written file stays."""
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _leave(why: BaseException, saver: Saver | None) -> NoReturn:
-    """End the process at once: its threads may be waiting for an answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if saver is not None:
-        saver.abandon()
-    if isinstance(why, KeyboardInterrupt) and sys.stderr.isatty():
-        click.echo(err=True)  # the shell's next line begins below the ^C
-    os._exit(STATUSES[type(why)])

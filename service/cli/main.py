@@ -7,7 +7,7 @@ import sys
 import click
 
 from service import __version__
-from service.cli import admin, audit, backup, demo, fetch, health, listen, serve, up
+from service.cli import admin, audit, backup, batch, demo, fetch, health, listen, serve, up, watch
 from service.domain.errors import StoryhookError
 
 
@@ -40,6 +40,8 @@ main.add_command(audit.audit)
 main.add_command(backup.backup)
 main.add_command(backup.restore)
 main.add_command(fetch.fetch)
+main.add_command(batch.batch)
+main.add_command(watch.watch)
 main.add_command(listen.listen)
 main.add_command(health.health)
 for _command in (serve.store, serve.web, serve.worker, serve.deliverer, serve.beat):

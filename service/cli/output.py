@@ -1,14 +1,15 @@
-"""Tables for people, JSON for scripts."""
+"""Tables for people, JSON for scripts, a bar for who waits; and what commands have in common."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 
@@ -26,4 +27,41 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, a
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
+def progress_bar(*, shown: bool) -> Progress:
+    """Return a bar on standard error that is taken away at the end."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        disable=not shown,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+def complain(text: str) -> None:
+    """Say what went wrong, a line on standard error."""
+    click.echo(f"storyhook: {printable(text)}", err=True)
+
+
+def printable(text: str) -> str:
+    """Return one line without control characters: a server's words must not steer a terminal."""
+    return "".join(mark if mark.isprintable() else " " for mark in text)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def server_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say which server, and with which key."""
+    key = click.option(
+        "--key",
+        envvar="STORYHOOK_API_KEY",
+        show_envvar=True,
+        help="An API key. Others see options in the list of processes: prefer one of the other ways.",
+    )
+    server = click.option(
+        "--server", envvar="STORYHOOK_URL", show_envvar=True, metavar="URL", help="The server."
+    )
+    return server(key(command))

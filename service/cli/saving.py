@@ -6,7 +6,6 @@ import os
 import re
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,9 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 
-from service.cli.client import USER_AGENT, Answer, backoff, reason
+from service.cli.client import Answer
+from service.cli.parts import Parts, remove_old_parts
+from service.cli.transport import USER_AGENT, backoff, reason
 from service.domain.errors import ConfigurationError
 
 CHUNK = 64 * 1024
@@ -26,7 +27,6 @@ MEDIA_LIMIT = 300.0  # seconds for one file
 TIMEOUTS = (5.0, 20.0)  # seconds to connect, and between two chunks
 TRIES = 3
 REDIRECTS_MOST = 3
-PART_LIFE = 3_600.0  # seconds; what is older was left by a run that was killed
 
 # The whole authority at once: no user, no port but 443, and a label ends before the suffix begins.
 _AUTHORITY = re.compile(r"([a-z0-9-]+\.)*(cdninstagram\.com|fbcdn\.net)(:443)?", re.IGNORECASE)
@@ -107,7 +107,7 @@ class Saver:
         self._root = root
         self._simulated = simulated
         self._stop = stop
-        self._parts: set[Path] = set()
+        self.parts = Parts()
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -130,27 +130,19 @@ class Saver:
             saved.failures.append(f"not saved: {error}")
         return saved
 
-    def abandon(self) -> None:
-        """Remove what is half written; the process ends now."""
-        for part in list(self._parts):
-            part.unlink(missing_ok=True)
-
     def _folder(self, name: str) -> Path:
         if not name.strip("."):
             raise MediaError(f"{name} is no name for a folder")
         folder = self._root / name
         folder.mkdir(exist_ok=True)
-        for part in folder.glob(".*.part"):
-            with suppress(FileNotFoundError):
-                if time.time() - part.stat().st_mtime > PART_LIFE:
-                    part.unlink()
+        remove_old_parts(folder)
         return folder
 
     def _keep(self, folder: Path, answer: Answer) -> None:
         request_id = str(answer.envelope["requestId"])
         if not _REQUEST_ID.fullmatch(request_id):
             raise MediaError(f"{request_id[:80]!r} is no id of a request")
-        with self._written(folder / f"{request_id}.json") as file:
+        with self.parts.written(folder / f"{request_id}.json") as file:
             file.write(answer.body)
 
     def _save_item(self, session: requests.Session, folder: Path, item: dict[str, Any], saved: Saved) -> None:
@@ -167,7 +159,7 @@ class Saver:
         """Write what is at ``url`` to ``path``, in up to TRIES tries. Raises MediaError, OSError."""
         for tries in range(TRIES):
             try:
-                with self._opened(session, url) as response, self._written(path) as file:
+                with self._opened(session, url) as response, self.parts.written(path) as file:
                     self._copy(response, ending, file)
                 return
             except requests.RequestException as error:
@@ -223,19 +215,6 @@ class Saver:
         session.auth = lambda request: request  # nobody's key or .netrc goes to the CDN
         session.trust_env = not self._simulated
         return session
-
-    @contextmanager
-    def _written(self, path: Path) -> Iterator[IO[bytes]]:
-        """Write a file that gets its name once it is whole; a part is removed. Raises OSError."""
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-        self._parts.add(part)
-        try:
-            with part.open("xb") as file:
-                yield file
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-            self._parts.discard(part)
 
 
 def _pks(folder: Path) -> set[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pytest_httpserver import HTTPServer
 
+from tests.cli.standin import Batches
 from tests.cli.support import Service
 
 
@@ -19,6 +20,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(home)
 
 
@@ -32,3 +34,8 @@ def make_httpserver() -> Iterator[HTTPServer]:
 @pytest.fixture
 def service(httpserver: HTTPServer) -> Service:
     return Service(httpserver)
+
+
+@pytest.fixture
+def batches(httpserver: HTTPServer) -> Batches:
+    return Batches(httpserver)

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from werkzeug import Response
 
-from service.cli.client import BACKOFF_MOST, HOLD_MOST, Api, NoAnswer, Server, Stopped
+from service.cli.client import Api
 from service.cli.demo import free_ports
+from service.cli.servers import Server
+from service.cli.transport import BACKOFF_MOST, HOLD_MOST, NoAnswer, Stopped
 from tests.cli.support import KEY, NoSleep, Service, answer, failed, found, refused, running
 
 

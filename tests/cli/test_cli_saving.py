@@ -271,7 +271,7 @@ def test_nothing_gets_out_of_the_folder(saver: Saver, tmp_path: Path, name: str,
 def test_what_a_killed_run_left_is_removed_in_time(saver: Saver, tmp_path: Path) -> None:
     folder = tmp_path / "out" / "nasa"
     folder.mkdir()
-    old, young = folder / ".old.jpg.x.part", folder / ".young.jpg.x.part"
+    old, young = folder / f".old.jpg.{'a' * 32}.part", folder / f".young.jpg.{'b' * 32}.part"
     for part in (old, young):
         part.write_bytes(b"half")
     os.utime(old, (time.time() - 7_200,) * 2)
@@ -292,10 +292,10 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_is_asked(tmp_path: P
 
 def test_abandoning_removes_what_is_half_written(saver: Saver, tmp_path: Path) -> None:
     def write() -> None:
-        with saver._written(tmp_path / "out" / "x.jpg") as file:
+        with saver.parts.written(tmp_path / "out" / "x.jpg") as file:
             file.write(b"half")
             assert len(list((tmp_path / "out").iterdir())) == 1
-            saver.abandon()
+            saver.parts.abandon()
             assert list((tmp_path / "out").iterdir()) == []
 
     with pytest.raises(FileNotFoundError):  # where the process would end, the name is not given

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.client import Server, config_file, find_server
+from service.cli.servers import Server, config_file, find_server
 from service.domain.errors import ConfigurationError
 
 OURS = "https://stories.example"

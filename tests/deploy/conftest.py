@@ -14,7 +14,14 @@ DEPLOY = ROOT / "deploy"
 
 NAME = re.compile(r"[A-Z][A-Z0-9_]{3,}")
 # No settings of an installation: what a command sets for its children, what a client of the API reads.
-NOT_OURS = {"PATH", "PYTHONUNBUFFERED", "STORYHOOK_URL", "STORYHOOK_API_KEY", "XDG_CONFIG_HOME"}
+NOT_OURS = {
+    "PATH",
+    "PYTHONUNBUFFERED",
+    "STORYHOOK_URL",
+    "STORYHOOK_API_KEY",
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
+}
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,385 @@
+"""`storyhook batch FILE`: a long list of names in one call, for cron and people."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import click
+import orjson
+
+from service.cli.client import Api, List, has_ended
+from service.cli.endings import ENDED_OTHERWISE, REFUSED, Terminated, leave, sigterm_raises
+from service.cli.output import complain, printable, progress_bar, server_options, show
+from service.cli.parts import Parts, remove_old_parts
+from service.cli.runs import Memory, Named, Run
+from service.cli.servers import find_server
+from service.cli.transport import HOLD_MOST, NoAnswer
+from service.domain.envelopes import timestamp
+from service.domain.errors import ConfigurationError, ValidationFailed
+from service.domain.sharing import MAX_AGE_MOST
+
+CONTENT_TYPES = {
+    "text": "text/plain; charset=utf-8",
+    "csv": "text/csv; charset=utf-8",
+    "ndjson": "application/x-ndjson",
+}
+SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
+LIST_MOST = 64 * 1024 * 1024  # bytes; the server has its own, lower limit
+GLANCE = 2.0  # seconds between two looks while somebody watches the bar
+TOLD_MOST = 20  # lines about a list before the rest is only counted
+
+# The server has judged the list: nothing is kept under the key, a new run may begin.
+_JUDGED = frozenset({402, 413, 415, 422})
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be done with a batch. ``out`` is where its results go, None without."""
+
+    name: str
+    wait: bool
+    out: Path | None
+    as_json: bool
+    resume_within: float
+
+    @property
+    def on_stdout(self) -> bool:
+        """Whether the results are what is printed."""
+        return self.out == Path("-")
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(CONTENT_TYPES)),
+    help="What FILE is. [default: by its ending, .csv, .ndjson or .jsonl; text otherwise]",
+)
+@click.option("--webhook-url", metavar="URL", help="Where results are delivered.")
+@click.option(
+    "--webhook-mode",
+    type=click.Choice(["each", "summary", "both"]),
+    help="Deliver each result, a summary at the end, or both. [default: the server's, each]",
+)
+@click.option(
+    "--max-age",
+    type=click.IntRange(0, MAX_AGE_MOST),
+    metavar="SECONDS",
+    help="Take results fetched for other calls up to so long ago; 0 fetches anew. [default: the server's]",
+)
+@click.option("--clamp", is_flag=True, help="Take as many names as the credits pay for; not all or none.")
+@click.option("--strict", is_flag=True, help="Refuse the list when a line of it is no name.")
+@click.option("--wait", is_flag=True, help="Wait until all names have ended.")
+@click.option(
+    "--wait-seconds",
+    type=click.IntRange(0, 7 * 86_400),
+    default=3_600,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait at most, and to try while the server does not answer.",
+)
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Wait, then write one envelope a line in the order of the list; FILE appears once it is whole. "
+    "`-` is standard output.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what the server says of the batch as JSON.")
+@click.option(
+    "--resume-within",
+    type=click.IntRange(0, 7 * 24),
+    default=12,
+    show_default=True,
+    metavar="HOURS",
+    help="Go on with a run of the same list that was interrupted so long ago; 0 begins anew.",
+)
+@click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="Your own name for this run, instead of remembering it: with the same one it is the same batch.",
+)
+@server_options
+def batch(
+    *,
+    file: Path,
+    form: str | None,
+    webhook_url: str | None,
+    webhook_mode: str | None,
+    max_age: int | None,
+    clamp: bool,
+    strict: bool,
+    wait: bool,
+    wait_seconds: int,
+    out: Path | None,
+    as_json: bool,
+    resume_within: int,
+    idempotency_key: str | None,
+    server: str | None,
+    key: str | None,
+) -> None:
+    """Fetch the stories of a list of up to 10,000 accounts, and print the id of the batch.
+
+    FILE holds a name a line, or is CSV or NDJSON; `-` is standard input. The server fetches while you do
+    something else: results come by webhook, or with --out.
+
+    A run that was interrupted is gone on with by the same command: the list is not fetched or charged
+    twice. It is remembered in ~/.local/state/storyhook until it has come to its end; the run after that is
+    a new batch.
+
+    Server and key come from the options, the environment, ~/.config/storyhook/config.toml (url = "...",
+    api_key = "..."), or a `make run` in this folder.
+
+    \b
+    Exit codes:
+      0    the list was accepted; with --wait: all names succeeded, with stories or without
+      1    a line was no name or not paid for; with --wait: a name ended otherwise, or not in time
+      2    wrong use, or no server or key
+      3    the server refused (401, 402, 413, 422 ...) or could not be reached
+      130  interrupted
+    """
+    if webhook_mode and not webhook_url:
+        raise click.UsageError("--webhook-mode needs --webhook-url.")
+    if as_json and out == Path("-"):
+        raise click.UsageError("Either --json or --out - goes to standard output.")
+    options = {
+        "webhookUrl": webhook_url,
+        "webhookMode": webhook_mode,
+        "maxAge": None if max_age is None else str(max_age),
+        "onInsufficientCredits": "clamp" if clamp else None,
+        "strict": "true" if strict else None,
+    }
+    work = None
+    try:
+        with sigterm_raises():
+            found = find_server(server, key)
+            wish = Wish(
+                "standard input" if file == Path("-") else file.name,
+                wait or out is not None,
+                _checked_out(out),
+                as_json,
+                resume_within * 3_600.0,
+            )
+            given = read_list(file, form, {name: value for name, value in options.items() if value})
+            memory = Named(idempotency_key) if idempotency_key else _memory(found.url, given)
+            api = Api(found, wait=wait_seconds, stop=threading.Event())
+            work = Work(api, given, memory, wish)
+            status = work.do()
+    except (KeyboardInterrupt, Terminated, BrokenPipeError) as error:
+        leave(error, work.parts if work else None, work.last_words() if work else "")
+    sys.exit(status)
+
+
+def read_list(file: Path, form: str | None, options: dict[str, str]) -> List:
+    """Read a list as it is; "-" is standard input. Raises ConfigurationError, ValidationFailed."""
+    try:
+        if file == Path("-"):
+            body = sys.stdin.buffer.read(LIST_MOST + 1)
+        else:
+            with file.open("rb") as stream:
+                body = stream.read(LIST_MOST + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}.") from None
+    if not body.strip():
+        raise ValidationFailed(f"{file}: there are no names in it.")
+    if len(body) > LIST_MOST:
+        raise ValidationFailed(f"{file}: this is too long for a list of names.")
+    return List(body, CONTENT_TYPES[form or SUFFIXES.get(file.suffix.lower(), "text")], options)
+
+
+def _memory(url: str, given: List) -> Memory:
+    return Memory(
+        [url.encode(), given.content_type.encode(), repr(sorted(given.options.items())).encode(), given.body]
+    )
+
+
+def _checked_out(out: Path | None) -> Path | None:
+    """Return where results go, or why they cannot before anything is asked. Raises ConfigurationError."""
+    if out is None or out == Path("-"):
+        return out
+    path = out.resolve()  # a link stays one
+    if path.exists() and not path.is_file():
+        raise ConfigurationError(f"--out {out}: this is no ordinary file, and it would be replaced.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"--out {out}: nothing may be written there.")
+    remove_old_parts(path.parent, path.name)
+    return path
+
+
+class Work:
+    """One run of the command."""
+
+    def __init__(self, api: Api, given: List, memory: Memory | Named, wish: Wish) -> None:
+        self.parts = Parts()
+        self._api = api
+        self._given = given
+        self._memory = memory
+        self._wish = wish
+        self._batch_id = ""
+        self._shown = sys.stderr.isatty()
+
+    def do(self) -> int:
+        """Hand the list in, wait, write the results; return the exit code. Raises ConfigurationError."""
+        run = self._memory.recall(self._wish.resume_within)
+        try:
+            status = self._do(run)
+        except NoAnswer as problem:
+            self._tell_refusal(problem)
+            if problem.status in _JUDGED or (self._batch_id and problem.status == 404):
+                self._memory.forget(run)
+            elif self._batch_id:
+                complain(self.last_words())
+            return REFUSED
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            complain(f"{self._wish.out}: {error.strerror}; {self.last_words()}")
+            return ENDED_OTHERWISE
+        return status
+
+    def last_words(self) -> str:
+        """Return what a person should know who ends the run here."""
+        return f"{self._batch_id} goes on; the same command goes on with it" if self._batch_id else ""
+
+    def _do(self, run: Run) -> int:
+        if run.answer is None:
+            run = self._memory.keep(run, self._api.submit_batch(self._given, run.key).content)
+        else:
+            begun = timestamp(int(run.begun * 1000))
+            complain(f"going on with {run.answer['batchId']} of {begun}; --resume-within 0 begins anew")
+        answer = run.answer or {}
+        self._batch_id = printable(str(answer["batchId"]))
+        status = _tell_lines(self._wish.name, answer)
+        if self._wish.wait:
+            batch = self._awaited()
+            status = max(status, self._finish(batch))
+            if not has_ended(batch):
+                return status
+        else:
+            self._print(answer, self._batch_id)
+        self._memory.forget(run)
+        return status
+
+    def _awaited(self) -> dict[str, Any]:
+        """Wait for the end; return the batch as it was at last."""
+        said: dict[str, Any] = {}
+        with progress_bar(shown=self._shown) as progress:
+            bar = progress.add_task(self._batch_id, total=None)
+            for said in self._api.batch(self._batch_id, hold=GLANCE if self._shown else HOLD_MOST):
+                progress.update(bar, completed=_ended(said), total=said["total"])
+        return said
+
+    def _finish(self, batch: dict[str, Any]) -> int:
+        """Write the results of a batch that has ended, tell how it did; return the exit code."""
+        missing = 0
+        if has_ended(batch) and self._wish.out is not None:
+            missing = batch["total"] - self._write_results(batch["total"])
+        table = sys.stdout.isatty() and not self._wish.as_json
+        if self._wish.on_stdout:
+            if self._shown:
+                click.echo(summary(batch), err=True)
+        elif table:
+            show(summary(batch), ("outcome", "names"), list(outcomes(batch).items()), as_json=False)
+        else:
+            self._print(batch, summary(batch))
+        others = batch["total"] - batch["states"].get("succeeded", 0)
+        if not has_ended(batch):
+            complain(f"{self._batch_id}: not ended in time; {self.last_words()}")
+        elif missing:
+            complain(f"{self._batch_id}: {missing} of {batch['total']} results are not there any more")
+        elif others:
+            complain(f"{self._batch_id}: {others} of {batch['total']} ended otherwise: {_counts(batch)}")
+        return ENDED_OTHERWISE if others or missing or not has_ended(batch) else 0
+
+    def _write_results(self, total: int) -> int:
+        """Write the results; return how many there were. Raises OSError."""
+        count = 0
+        with progress_bar(shown=self._shown) as progress, self._out() as file:
+            bar = progress.add_task("results", total=total)
+            for page in self._api.results(self._batch_id):
+                file.writelines(orjson.dumps(envelope) + b"\n" for envelope in page)
+                count += len(page)
+                progress.update(bar, completed=count)
+        return count
+
+    @contextmanager
+    def _out(self) -> Iterator[IO[bytes]]:
+        if self._wish.on_stdout or self._wish.out is None:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+            return
+        with self.parts.written(self._wish.out) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # the run is forgotten next
+
+    def _print(self, said: dict[str, Any], line: str) -> None:
+        click.echo(orjson.dumps(said) if self._wish.as_json else line)
+        sys.stdout.flush()
+
+    def _tell_refusal(self, problem: NoAnswer) -> None:
+        if not problem.details:
+            complain(str(problem))
+            return
+        complain(f"the server refused ({problem.code}):")
+        _tell_some(f"{self._wish.name}: {where}: {why}" for where, why in problem.details.items())
+
+
+# --- what is told ----------------------------------------------------------------------------------
+
+
+def _tell_lines(name: str, answer: dict[str, Any]) -> int:
+    """Say what of a list was not taken; return the exit code."""
+    duplicates, invalid, unpaid = (answer.get(what) or [] for what in ("duplicates", "invalid", "unpaid"))
+    if duplicates:
+        lines = [f"line {each['line']} ({each['username']})" for each in duplicates]
+        complain(f"{name}: {len(lines)} more than once: {_some(lines)}")
+    _tell_some(f"{name}: line {each['line']}: {each['value']!r}: {each['error']}" for each in invalid)
+    if unpaid:
+        complain(f"{name}: {len(unpaid)} not paid for: {_some(unpaid)}")
+    return ENDED_OTHERWISE if invalid or unpaid else 0
+
+
+def _tell_some(lines: Iterable[str]) -> None:
+    rest = iter(lines)
+    for line in islice(rest, TOLD_MOST):
+        complain(line)
+    if left := sum(1 for _ in rest):
+        complain(f"... and {left} more")
+
+
+def _some(words: list[str]) -> str:
+    left = len(words) - TOLD_MOST
+    return ", ".join(words[:TOLD_MOST]) + (f" and {left} more" if left > 0 else "")
+
+
+def summary(batch: dict[str, Any]) -> str:
+    """Return a batch in one line."""
+    done = "" if has_ended(batch) else f"{_ended(batch)} of "
+    told = f"{batch['batchId']}: {batch['status']}: {done}{batch['total']} names, {_counts(batch)}"
+    return printable(f"{told}; {batch.get('itemCount', 0)} items, {batch.get('creditsCharged', 0)} credits")
+
+
+def _counts(batch: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {outcome}" for outcome, count in outcomes(batch).items()) or "none ended"
+
+
+def outcomes(batch: dict[str, Any]) -> dict[str, int]:
+    """Return how many names ended how, the most frequent first."""
+    counts = {printable(name): count for name, count in batch.get("outcomes", {}).items() if count}
+    if cancelled := batch["states"].get("cancelled"):
+        counts.setdefault("cancelled", cancelled)
+    return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
+
+
+def _ended(batch: dict[str, Any]) -> int:
+    return sum(batch["states"].get(state, 0) for state in ("succeeded", "failed", "cancelled"))
