@@ -72,7 +72,7 @@ def test_a_key_that_met_an_empty_balance_is_free_again(lua: Lua) -> None:
 
 
 def claim(lua: Lua, lease: int = HOUR) -> list[object]:
-    return lua("claim", [REQUEST, OPEN], ID, lease)
+    return lua("claim", [REQUEST, OPEN, BATCH], ID, lease)
 
 
 def renew(lua: Lua, fence: object, lease: int = HOUR) -> int:
@@ -233,7 +233,7 @@ def test_claim_of_what_is_not_there_gives_nothing_and_closes_it(lua: Lua) -> Non
 
 
 def release(lua: Lua, fence: object = 1) -> int:
-    return lua("release", [REQUEST, OPEN], ID, fence, 5_000)
+    return lua("release", [REQUEST, OPEN, BATCH], ID, fence, 5_000)
 
 
 def test_release_gives_a_claimed_request_back_as_if_it_had_not_been_taken_up(lua: Lua) -> None:
