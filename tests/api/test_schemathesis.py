@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 from service import config
 from service.domain.deliveries import DELIVERED, Attempt, Plan
 from service.domain.ports import Services
-from tests.api.support import FakeSource, Front, fake_store, make_front
+from tests.api.support import BATCH, FakeSource, Front, fake_store, make_front
 from tests.conftest import SECRET, SHARDS, RecordingQueue
 from workers import gather, scrape
 
@@ -37,6 +37,11 @@ CHECKED = [
 
 OPERATIONS = [
     ("POST", "/api/instagram/stories"),
+    ("POST", "/api/instagram/stories/batch"),
+    ("GET", "/api/batches"),
+    ("GET", "/api/batches/{batch_id}"),
+    ("GET", "/api/batches/{batch_id}/results"),
+    ("POST", "/api/batches/{batch_id}/cancel"),
     ("GET", "/api/requests"),
     ("GET", "/api/requests/{request_id}"),
     ("POST", "/api/requests/{request_id}/cancel"),
@@ -138,7 +143,11 @@ def test_answers_about_what_exists_are_as_documented(specification: BaseSchema, 
     failed = fed.stories("nobody").json["requestId"]
     delivery = fed.get("/api/webhooks/deliveries").json["deliveries"][0]["id"]
     key = fed.call("POST", "/keys", json={"name": "short-lived"}).json["id"]
+    batch = fed.call("POST", BATCH, json={"usernames": ["nasa", "bbc", "no name", "nasa"]}).json["batchId"]
     known = [
+        ("GET", "/api/batches/{batch_id}", {"batch_id": batch}),
+        ("GET", "/api/batches/{batch_id}/results", {"batch_id": batch}),
+        ("POST", "/api/batches/{batch_id}/cancel", {"batch_id": batch}),
         ("GET", "/api/requests/{request_id}", {"request_id": ended}),
         ("GET", "/api/requests/{request_id}", {"request_id": failed}),
         ("POST", "/api/requests/{request_id}/cancel", {"request_id": failed}),
@@ -155,4 +164,4 @@ def test_answers_about_what_exists_are_as_documented(specification: BaseSchema, 
         if response.status_code < 400:  # the shape of errors has its own tests
             case.validate_response(response, checks=CHECKED)
 
-    assert statuses == [200, 200, 409, 200, 202, 204, *[200] * (len(known) - 6)]
+    assert statuses == [200, 200, 200, 200, 200, 409, 200, 202, 204, *[200] * (len(known) - 9)]
