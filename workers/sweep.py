@@ -15,6 +15,7 @@ from workers import scrape, watch
 
 AT_ONCE = 500  # per shard
 WATCHES_AT_ONCE = 20  # per shard
+ROUNDS = 20
 BACKLOG = 500  # messages in a queue
 CALLED_AT_ONCE = 4
 
@@ -26,9 +27,20 @@ def sweep_requests(services: Services) -> int:
 
     Behind a backlog a request that waits has most likely its message there too: it is looked at
     again later instead of being published a second time. What was published ``sweep_limit`` times
-    in vain, over hours, is ended and costs nothing.
+    in vain, over hours, is ended and costs nothing. While what is found only waits its turn, the look goes
+    on: behind the thousands of a batch somebody's lost request must not wait for them.
     """
-    found = services.requests.stranded(AT_ONCE)
+    published = 0
+    for _ in range(ROUNDS):
+        found = services.requests.stranded(AT_ONCE)
+        published += _published_again(services, found)
+        if len(found) < AT_ONCE or published >= AT_ONCE:
+            break
+    return published
+
+
+def _published_again(services: Services, found: list[RequestRecord]) -> int:
+    """Publish those of the open requests that do not wait behind others, or end them; return how many."""
     bulk = _not_waiting(services, [record for record in found if record.queue == BULK])
     others = [record for record in found if record.queue != BULK]
     backlogs = services.queue.depths() if others else {}

@@ -24,7 +24,7 @@ CANCELLED_AT_ONCE = 200
 RESULTS_AT_ONCE = 20  # results may be a megabyte each
 GONE = "The result of this request has passed its lifetime."
 
-_CURSOR = re.compile(r"\d{1,6}")
+_CURSOR = re.compile(r"[0-9]{1,6}")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _lines(names: NameList) -> dict[str, list[str]]:
     """Return what is wrong, by line; where very much is, the first of it."""
     details = {f"line {each.line}": [each.error] for each in names.invalid[:DETAILS_MOST]}
     more = len(names.invalid) - DETAILS_MOST
-    return {**details, "usernames": [f"{more} more lines are invalid."]} if more > 0 else details
+    return {**details, "usernames": [f"There are {more} more invalid lines."]} if more > 0 else details
 
 
 def item_ids(batch: BatchRecord, start: int = 0, count: int | None = None) -> list[str]:

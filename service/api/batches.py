@@ -43,7 +43,7 @@ from service.domain.batches import (
     view,
 )
 from service.domain.envelopes import timestamp
-from service.domain.errors import UnsupportedMediaType
+from service.domain.errors import UnsupportedMediaType, ValidationFailed
 from service.domain.namelists import Entry, NameList
 from service.domain.policy import POLL_WAIT_MAX
 from service.domain.sharing import MAX_AGE_DEFAULT, MAX_AGE_MOST
@@ -80,11 +80,20 @@ class OptionsSchema(WireSchema):
     )
 
 
+class NamesField(fields.List):
+    """A list whose items are looked at later: what is wrong with one of them is told by its place."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.make_error("invalid")
+        return value
+
+
 class BatchSchema(OptionsSchema):
     """Whose stories, and where to send them."""
 
-    usernames = fields.List(
-        fields.Raw(),
+    usernames = NamesField(
+        fields.Str(),
         required=True,
         metadata={"description": f"1 to {MOST} names, @names or profile URLs", "example": ["instagram"]},
     )
@@ -183,6 +192,7 @@ _READERS: dict[str, Callable[[bytes], NameList]] = {
     "text/csv": namelists.from_csv,
     NDJSON: namelists.from_ndjson,
 }
+_PARAMETERS = [IDEMPOTENCY_HEADER, {"in": "query", "schema": OptionsSchema}]
 _BODY = {
     "required": True,
     "content": {
@@ -196,7 +206,7 @@ _BODY = {
 
 @submit_blueprint.route("/stories/batch")
 class SubmitBatch(MethodView):
-    @submit_blueprint.doc(parameters=[IDEMPOTENCY_HEADER], requestBody=_BODY)
+    @submit_blueprint.doc(parameters=_PARAMETERS, requestBody=_BODY)
     @submit_blueprint.response(202, AcceptedSchema, description="Accepted; poll Location")
     def post(self) -> Response:
         """Fetch the stories of many accounts
@@ -229,6 +239,7 @@ class SubmitBatch(MethodView):
 def _parsed() -> tuple[NameList, dict[str, Any]]:
     """Return the names and the options of the call. Raises ValidationFailed, UnsupportedMediaType ..."""
     if request.mimetype == JSON:
+        _no_options_in_query()
         body = parser.parse(BatchSchema(), request, location="json")
         return namelists.from_json(body["usernames"]), body
     read = _READERS.get(request.mimetype)
@@ -236,6 +247,14 @@ def _parsed() -> tuple[NameList, dict[str, Any]]:
         raise UnsupportedMediaType(f"Send {JSON}, text/plain, text/csv or {NDJSON}.")
     options = parser.parse(OptionsSchema(), request, location="query")
     return read(whole_body(request)), options
+
+
+def _no_options_in_query() -> None:
+    """Raise ValidationFailed where an option would be ignored."""
+    if request.args:
+        raise ValidationFailed(
+            details={name: ["With JSON the options stand in the body."] for name in request.args}
+        )
 
 
 def _accepted(batch: BatchRecord, names: NameList, unpaid: list[str]) -> dict[str, Any]:

@@ -24,7 +24,10 @@ class Parser(FlaskParser):
         if req.mimetype != "application/json":
             raise UnsupportedMediaType
         try:
-            body = orjson.loads(whole_body(req))
+            data = whole_body(req)
+            if not data:
+                raise MalformedJson("The body is empty. Send a JSON object.")
+            body = orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise MalformedJson(f"The body is not valid JSON: {error}.") from None
         if not isinstance(body, dict):
@@ -40,14 +43,12 @@ class Parser(FlaskParser):
 
 
 def whole_body(req: Request) -> bytes:
-    """Return the body. Raises PayloadTooLarge, and MalformedJson for one that is empty or ended early."""
+    """Return the body. Raises PayloadTooLarge, and MalformedJson for one that ended early."""
     data = req.get_data()
     if req.max_content_length is not None and len(data) >= req.max_content_length:
         raise too_large()
     if req.content_length is not None and len(data) != req.content_length:
         raise MalformedJson("The body ended before its Content-Length.")
-    if not data:
-        raise MalformedJson("The body is empty. Send a JSON object.")
     return data
 
 

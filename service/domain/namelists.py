@@ -7,7 +7,9 @@ so do the places in a JSON list.
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +20,12 @@ from service.domain.requests import parse_username
 NAMES_MOST = 10_000
 EXTERNAL_ID_MOST = 128
 SHOWN_MOST = 100  # characters of what is no name
+HEADER_MOST = 65_536  # characters; well below what the csv module takes for a cell
 USERNAME_COLUMN = "username"
 EXTERNAL_ID_COLUMN = "externalid"
 DELIMITERS = ",;\t"
+# Not what str.splitlines takes for one: a text in JSON or a cell may hold U+2028 and its like.
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,10 @@ class NameList:
     invalid: list[Invalid] = field(default_factory=list)
 
 
-# What stands in a line: a name and an external id, or None for a line that holds nothing.
+# What stands in a line: a name and an external id.
 Line = tuple[Any, Any]
+# Where the names stand in a row, and the external ids if there are any; from 0.
+Columns = tuple[int, int | None]
 
 
 def from_json(usernames: list[Any]) -> NameList:
@@ -61,53 +68,74 @@ def from_json(usernames: list[Any]) -> NameList:
 
 def from_text(body: bytes) -> NameList:
     """Read one name a line; blank lines and # comments are none."""
-    lines = enumerate(_decoded(body).splitlines(), 1)
+    lines = enumerate(_LINE_END.split(_decoded(body)), 1)
     return _collected((number, (line, None)) for number, line in lines if _is_said(line))
 
 
 def from_csv(body: bytes) -> NameList:
     """Read a column ``username`` and, if there is one, ``externalId``; or one name a line."""
-    lines = _decoded(body).splitlines()
-    first = next((line for line in lines if line.strip()), "")
-    delimiter = max(DELIMITERS, key=first.count)
-    reader = csv.reader(lines, delimiter=delimiter)
+    text = _decoded(body)
+    first = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
+    # Strict, or a quote that is never closed makes one cell of all the names behind it.
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=_delimiter(first), skipinitialspace=True, strict=True
+    )
     return _collected(_csv_lines(reader))
 
 
 def from_ndjson(body: bytes) -> NameList:
     """Read a JSON object a line, ``{"username": ..., "externalId": ...}``, or a JSON text: the name."""
-    lines = enumerate(_decoded(body).splitlines(), 1)
+    lines = enumerate(_LINE_END.split(_decoded(body)), 1)
     return _collected((number, _ndjson_line(line)) for number, line in lines if line.strip())
 
 
+def _delimiter(first: str) -> str:
+    """Return what parts cells: with what the first line names our column, or what is in it most often."""
+
+    def fits(delimiter: str) -> tuple[bool, int]:
+        [cells] = csv.reader([first], delimiter=delimiter, skipinitialspace=True)
+        return USERNAME_COLUMN in _lowered(cells), first.count(delimiter)
+
+    return max(DELIMITERS, key=fits) if len(first) <= HEADER_MOST else ","
+
+
 def _csv_lines(reader: Any) -> Iterator[tuple[int, Line]]:
-    columns: tuple[int, int | None] | None = None
+    """Yield what each row holds, by its first line: a cell in quotes may go over several."""
+    columns: Columns | None = None
+    begun, line = False, 1
     try:
         for row in reader:
+            number, line = line, reader.line_num + 1
             cells = [cell.strip() for cell in row]
             if not any(cells):
                 continue
-            if columns is None:
-                columns = _columns(cells)
-                if cells[columns[0]].lower() == USERNAME_COLUMN:
+            if not begun:
+                begun, columns = True, _columns(cells, number)
+                if columns is not None:
                     continue
-            yield reader.line_num, _picked(cells, columns)
+            yield number, _picked(cells, columns)
     except csv.Error as error:
-        raise _bad(f"line {reader.line_num} is no CSV: {error}.") from None
+        raise _bad(f"Line {line} is no CSV: {error}.") from None
 
 
-def _columns(cells: Sequence[str]) -> tuple[int, int | None]:
-    """Return where names and external ids stand, by the first row."""
-    names = [cell.lower() for cell in cells]
+def _columns(cells: Sequence[str], line: int) -> Columns | None:
+    """Return where names and external ids stand, by the first row; None when that is a name itself."""
+    names = _lowered(cells)
     if USERNAME_COLUMN in names:
         external = names.index(EXTERNAL_ID_COLUMN) if EXTERNAL_ID_COLUMN in names else None
         return names.index(USERNAME_COLUMN), external
-    if len(cells) == 1:
-        return 0, None
-    raise _bad(f"line 1: no column is called '{USERNAME_COLUMN}'. Name one so, or send one name a line.")
+    if sum(map(bool, cells)) == 1:
+        return None
+    raise _bad(f"Line {line}: no column is called '{USERNAME_COLUMN}'. Name one so, or send one name a line.")
 
 
-def _picked(cells: Sequence[str], columns: tuple[int, int | None]) -> Line:
+def _lowered(cells: Sequence[str]) -> list[str]:
+    return [cell.strip().lower() for cell in cells]
+
+
+def _picked(cells: Sequence[str], columns: Columns | None) -> Line:
+    if columns is None:
+        return ",".join(filter(None, cells)), None  # no name where there is more than one
     name, external = columns
     return (
         cells[name] if name < len(cells) else "",
@@ -174,8 +202,13 @@ def _external_id(value: Any) -> str | None:
 
 
 def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= SHOWN_MOST else f"{text[:SHOWN_MOST]}..."
+    """Return what is no name as a short text that can be sent."""
+    try:
+        text = value if isinstance(value, str) else json.dumps(value)
+    except (ValueError, RecursionError):  # more digits or brackets than the interpreter writes
+        text = "..."
+    short = text if len(text) <= SHOWN_MOST else f"{text[:SHOWN_MOST]}..."
+    return short.encode("utf-8", "replace").decode()  # half an emoji is no Unicode text
 
 
 def _is_said(line: str) -> bool:
@@ -184,13 +217,15 @@ def _is_said(line: str) -> bool:
 
 
 def _decoded(body: bytes) -> str:
-    if body.startswith((b"\xff\xfe", b"\xfe\xff")):
+    # Without its mark UTF-16 shows by the zero in its first letter.
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in body[:2]:
         raise _bad("The list is in UTF-16. Save it as UTF-8.")
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = body.count(b"\n", 0, error.start) + 1
-        raise _bad(f"line {line} holds bytes that are no UTF-8. Save the list as UTF-8.") from None
+        before = error.object[: error.start].decode()
+        line = len(_LINE_END.findall(before)) + 1
+        raise _bad(f"Line {line} holds bytes that are no UTF-8. Save the list as UTF-8.") from None
 
 
 def _bad(sentence: str) -> ValidationFailed:

@@ -56,6 +56,7 @@ class Requests:
         self._finish = scripts.load(redis, "finish")
         self._take_due = scripts.load(redis, "take_due")
         self._postpone = scripts.load(redis, "postpone")
+        self._leave = scripts.load(redis, "leave")
 
     def submit(self, submission: Submission) -> RequestRecord:
         answer, value = self._hand_in(submission, self._running(submission))
@@ -356,13 +357,12 @@ class Requests:
         return int(looks)
 
     def leave(self, request_ids: Sequence[str]) -> None:
-        if not request_ids:
-            return
-        look = int((time.time() + LEFT_FOR * self._policy.sweep_interval) * 1000)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for request_id in request_ids:
-                pipe.zadd(keys.open_requests(ids.shard_in(request_id)), {request_id: look}, xx=True)
-            pipe.execute()
+        by_shard: dict[int, list[str]] = {}
+        for request_id in request_ids:
+            by_shard.setdefault(ids.shard_in(request_id), []).append(request_id)
+        for shard, names in by_shard.items():
+            wait = LEFT_FOR * self._policy.sweep_interval * 1000
+            self._leave(keys=[keys.open_requests(shard)], args=[wait, *names])
 
 
 def _open_keys(request_id: str) -> list[str]:

@@ -28,6 +28,7 @@ from workers import gather, scrape
 from workers.sources.contract import GoOn, Reel, always
 
 STORIES = "/api/instagram/stories"
+BATCH = f"{STORIES}/batch"
 JSON = "application/json"
 PASSWORD = "correct horse battery"
 CREDITS = 100
@@ -46,6 +47,11 @@ PASSWORD_HASH = QuickPasswords().hash(PASSWORD)
 # Routes that need a credential, with a body or query that is valid but for the account.
 PROTECTED = [
     ("POST", STORIES),
+    ("POST", BATCH),
+    ("GET", "/api/batches"),
+    ("GET", "/api/batches/bat_0001m7xt6136bt5vc71920hs0000"),
+    ("GET", "/api/batches/bat_0001m7xt6136bt5vc71920hs0000/results"),
+    ("POST", "/api/batches/bat_0001m7xt6136bt5vc71920hs0000/cancel"),
     ("GET", "/api/requests"),
     ("GET", "/api/requests/req_0001m7xt6136bt5vc71920hsxsgv"),
     ("POST", "/api/requests/req_0001m7xt6136bt5vc71920hsxsgv/cancel"),
@@ -70,13 +76,14 @@ PROTECTED = [
     ("POST", "/keys"),
     ("DELETE", "/keys/abcdefghijkl"),
 ]
-BODIES: dict[tuple[str, str], dict[str, str]] = {
+BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", STORIES): {"username": "nasa"},
     ("POST", "/api/watches"): {
         "username": "nasa",
         "every": "15m",
         "webhookUrl": "https://example.com/hook",
     },
+    ("POST", BATCH): {"usernames": ["nasa"]},
     ("POST", "/keys"): {"name": "one more"},
     ("POST", "/api/webhooks/replay"): {"since": "2026-01-01T00:00:00Z"},
     ("POST", "/api/webhooks/test"): {"url": "https://example.com/hook"},

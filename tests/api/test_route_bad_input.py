@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.api.support import BODIES, CREDITS, JSON, STORIES, Front, assert_error
+from tests.api.support import BATCH, BODIES, CREDITS, JSON, STORIES, Front, assert_error
 
 WITH_BODY = list(BODIES)
+FOREIGN_TYPES = [None, "", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json"]
+LIMITS = {path: 65_536 for _, path in WITH_BODY} | {BATCH: 2 * 1024 * 1024}
 LONG_URL = "https://example.com/" + "a" * 2_029  # 2049 characters
 
 
@@ -60,10 +62,13 @@ def test_a_body_that_is_no_json_object_is_400(unmoved: Front, method: str, path:
     assert_error(unmoved.call(method, path, data=body, content_type=JSON), 400, "malformed_json")
 
 
-@pytest.mark.parametrize(("method", "path"), WITH_BODY)
 @pytest.mark.parametrize(
-    "content_type",
-    [None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json"],
+    ("method", "path", "content_type"),
+    [
+        (*route, content_type)
+        for route in WITH_BODY
+        for content_type in (*FOREIGN_TYPES, "text/html" if route[1] == BATCH else "text/plain")
+    ],
 )
 def test_another_content_type_is_415(
     unmoved: Front, method: str, path: str, content_type: str | None
@@ -75,14 +80,15 @@ def test_another_content_type_is_415(
 
 
 @pytest.mark.parametrize(("method", "path"), WITH_BODY)
-def test_a_body_over_64_kib_is_413(unmoved: Front, method: str, path: str) -> None:
-    body = json.dumps({**BODIES[method, path], "more": "x" * 65_536}).encode()
-    assert_error(unmoved.call(method, path, data=body, content_type=JSON), 413, "payload_too_large")
+def test_a_body_over_the_limit_is_413_and_the_limit_named(unmoved: Front, method: str, path: str) -> None:
+    body = json.dumps({**BODIES[method, path], "more": "x" * LIMITS[path]}).encode()
+    told = assert_error(unmoved.call(method, path, data=body, content_type=JSON), 413, "payload_too_large")
+    assert f" {LIMITS[path]} bytes" in told["error"]
 
 
 @pytest.mark.parametrize(("method", "path"), WITH_BODY)
 def test_a_body_that_does_not_tell_its_length_is_413_as_well(unmoved: Front, method: str, path: str) -> None:
-    body = json.dumps({**BODIES[method, path], "more": "x" * 65_536}).encode()
+    body = json.dumps({**BODIES[method, path], "more": "x" * LIMITS[path]}).encode()
     response = unmoved.call(
         method,
         path,
@@ -100,7 +106,7 @@ def test_an_unknown_field_is_named(unmoved: Front, method: str, path: str) -> No
 
 
 @pytest.mark.parametrize(("method", "path"), WITH_BODY)
-@pytest.mark.parametrize("value", [None, 5, 1.5, True, [], ["nasa"], {}, {"a": 1}, ""])
+@pytest.mark.parametrize("value", [None, 5, 1.5, True, [], ["na sa"], {}, {"a": 1}, ""])
 def test_a_field_of_the_wrong_type_is_named(unmoved: Front, method: str, path: str, value: Any) -> None:
     body = dict.fromkeys(BODIES[method, path], value)
     assert_error(unmoved.call(method, path, json=body), 422, "validation_error", set(body))
@@ -237,6 +243,7 @@ def test_both_fields_are_named_when_both_are_wrong(unmoved: Front) -> None:
 # --- queries ---------------------------------------------------------------------------------------
 
 ONE = "/api/requests/req_0001m7xt6136bt5vc71920hsxsgv"
+SOME = "/api/batches/bat_0001m7xt6136bt5vc71920hs0000"
 
 
 @pytest.mark.parametrize(
@@ -280,6 +287,21 @@ ONE = "/api/requests/req_0001m7xt6136bt5vc71920hsxsgv"
         (ONE, "wait=nan", "wait"),
         (ONE, "wait=inf", "wait"),
         (ONE, "data=maybe", "data"),
+        ("/api/batches", "colour=red", "colour"),
+        ("/api/batches", "limit=0", "limit"),
+        ("/api/batches", "limit=201", "limit"),
+        ("/api/batches", "cursor=", "cursor"),
+        ("/api/batches", "cursor=req_0001m7xt6136bt5vc71920hs0001", "cursor"),
+        ("/api/batches", "cursor=bat_ff01m7xt6136bt5vc71920hs0000", "cursor"),
+        (SOME, "colour=red", "colour"),
+        (SOME, "wait=-1", "wait"),
+        (SOME, "wait=61", "wait"),
+        (SOME, "wait=nan", "wait"),
+        (f"{SOME}/results", "colour=red", "colour"),
+        (f"{SOME}/results", "limit=0", "limit"),
+        (f"{SOME}/results", "limit=201", "limit"),
+        (f"{SOME}/results", "data=maybe", "data"),
+        (f"{SOME}/results", "format=csv", "format"),
     ],
 )
 def test_a_query_parameter_that_is_unknown_or_out_of_range_is_named(
@@ -317,6 +339,11 @@ def test_a_route_that_does_not_exist_is_404(unmoved: Front, path: str) -> None:
         ("GET", STORIES, {"POST"}),
         ("PUT", STORIES, {"POST"}),
         ("DELETE", STORIES, {"POST"}),
+        ("GET", BATCH, {"POST"}),
+        ("POST", "/api/batches", {"GET"}),
+        ("DELETE", SOME, {"GET"}),
+        ("POST", f"{SOME}/results", {"GET"}),
+        ("GET", f"{SOME}/cancel", {"POST"}),
         ("POST", "/api/credits", {"GET"}),
         ("POST", "/api/requests", {"GET"}),
         ("DELETE", ONE, {"GET"}),

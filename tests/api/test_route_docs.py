@@ -9,7 +9,7 @@ import pytest
 import schemathesis
 
 from service import __version__
-from tests.api.support import BODIES, PASSWORD, PROTECTED, Front
+from tests.api.support import BATCH, BODIES, PASSWORD, PROTECTED, Front
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -129,6 +129,19 @@ def test_the_stories_operation_documents_its_fields_and_202(spec: dict[str, Any]
     assert {"200", "202"} <= set(operation["responses"])
 
 
+def test_the_batch_operation_documents_every_form_of_its_body_and_its_options(spec: dict[str, Any]) -> None:
+    operation = operations(spec)["POST", BATCH]
+    content = operation["requestBody"]["content"]
+    assert set(content) == {"application/json", "text/plain", "text/csv", "application/x-ndjson"}
+    schema = resolve(spec, content["application/json"]["schema"])
+    assert content["application/json"]["schema"]["$ref"].startswith("#/components/schemas/")
+    assert schema["required"] == ["usernames"]
+    assert schema["properties"]["usernames"]["items"] == {"type": "string"}
+    assert set(operation["responses"]) == {"202", "default"}
+    in_query = {each["name"] for each in operation["parameters"] if each["in"] == "query"}
+    assert in_query == set(schema["properties"]) - {"usernames"}
+
+
 def test_every_name_on_the_wire_is_in_camel_case(spec: dict[str, Any]) -> None:
     schemas = [resolve(spec, {"$ref": name}) for name in reachable(spec)]
     names = {name for schema in schemas for name in schema.get("properties", {})}
@@ -145,7 +158,8 @@ def test_every_name_on_the_wire_is_in_camel_case(spec: dict[str, Any]) -> None:
 
 def test_what_is_documented_is_protected_as_documented(table: Front, spec: dict[str, Any]) -> None:
     tried = {
-        (method, re.sub(r"/(?:req|msg|wat)_\w+|(?<=/keys)/\w+", "/{}", path)) for method, path in PROTECTED
+        (method, re.sub(r"/(?:req|msg|bat|wat)_\w+|(?<=/keys)/\w+", "/{}", path))
+        for method, path in PROTECTED
     }
     told = {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in operations(spec)}
 

@@ -14,7 +14,7 @@ from redis.client import NEVER_DECODE
 
 from service.domain import ids
 from service.domain.batches import BatchRecord, BatchSubmission
-from service.domain.namelists import Entry
+from service.domain.namelists import from_json
 from service.domain.requests import BULK, Ending, RequestRecord, Submission
 from service.stores import scripts
 
@@ -35,12 +35,28 @@ def head(name: str) -> str:
 
 
 def documented(name: str, what: str) -> int:
-    """How many KEYS or ARGV the head of a script numbers; 0 when it numbers none."""
+    """How many KEYS or ARGV the head of a script numbers; 0 when it numbers none.
+
+    What comes once for each item, such as ``9.. request hash of each item``, is not counted.
+    """
+    return _numbered(name, what)[0]
+
+
+def _numbered(name: str, what: str) -> tuple[int, bool]:
+    """How many KEYS or ARGV the head of a script numbers, and whether any number more may follow."""
     match = re.search(rf"^ {what}  (.*?)(?=^ [A-Z]\w+  )", head(name), re.MULTILINE | re.DOTALL)
     assert match, f"{name}.lua documents no {what}"
-    numbers = [int(number) for number in re.findall(r"(?:^|\s\s)(\d+) ", match.group(1))]
+    found = re.findall(r"(?:^|\s\s)(\d+)(\.\.)? ", match.group(1))
+    numbers, more = [int(number) for number, _ in found], [dots for _, dots in found if dots]
     assert numbers == list(range(1, len(numbers) + 1)), f"{name}.lua counts its {what} {numbers}"
-    return len(numbers)
+    assert more == [dots for _, dots in found[-1:] if dots], f"{name}.lua goes on after {what} without end"
+    return len(numbers) - len(more), bool(more)
+
+
+def fits(name: str, what: str, count: int) -> bool:
+    """Whether a script may be given so many KEYS or ARGV."""
+    fixed, more = _numbered(name, what)
+    return count >= fixed if more else count == fixed
 
 
 def snapshot(redis: Redis) -> dict[str, tuple[bytes, int]]:
@@ -60,8 +76,8 @@ class Lua:
 
     def __call__(self, name: str, keys: Sequence[str], *args: object) -> Any:
         if documented(name, "KEYS"):
-            assert len(keys) == documented(name, "KEYS")
-            assert len(args) == documented(name, "ARGV")
+            assert fits(name, "KEYS", len(keys))
+            assert fits(name, "ARGV", len(args))
         before = snapshot(self.redis)
         answer = scripts.load(self.redis, name)(keys=list(keys), args=list(args))
         after = snapshot(self.redis)
@@ -79,12 +95,15 @@ def submission(account_id: str = ACCOUNT, at: int = NOW, **changes: Any) -> Subm
     return replace(made, **changes)
 
 
-def batch_submission(
-    account_id: str = ACCOUNT, names: Sequence[str] = ("anna", "ben", "carl"), **changes: Any
+def batch_of(
+    account_id: str = ACCOUNT, names: int | Sequence[str] = 3, at: int = NOW, **changes: Any
 ) -> BatchSubmission:
-    batch_id = ids.new_batch_id(ids.shard_in(account_id), NOW)
-    entries = [Entry(line, name) for line, name in enumerate(names, 1)]
-    return replace(BatchSubmission(batch_id, account_id, "stories", entries, hold=1), **changes)
+    """A batch of these names, or of so many."""
+    if isinstance(names, int):
+        names = [f"name{number}" for number in range(1, names + 1)]
+    batch_id = ids.new_batch_id(ids.shard_in(account_id), at)
+    made = BatchSubmission(batch_id, account_id, "stories", from_json(list(names)).entries, hold=1)
+    return replace(made, **changes)
 
 
 def items_of(batch: BatchRecord) -> list[str]:

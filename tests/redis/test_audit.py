@@ -10,7 +10,7 @@ from service.domain.accounts import Account
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
 from service.stores import keys
-from tests.redis.kit import CANCEL, batch_submission, ending, items_of, submission
+from tests.redis.kit import CANCEL, batch_of, ending, items_of, submission
 
 HOOK = "https://example.com/hook"
 
@@ -108,7 +108,7 @@ def test_an_open_request_that_no_sweep_finds_is_told(
 def test_a_batch_adds_up_and_one_whose_counts_are_not_its_items_is_told(
     services: Services, account: Account, redis: Redis
 ) -> None:
-    batch = services.batches.submit(batch_submission(account.account_id))
+    batch = services.batches.submit(batch_of(account.account_id))
     first, second, _ = items_of(batch)
     claim = services.requests.claim(first, batch.batch_id)
     assert claim is not None

@@ -49,7 +49,7 @@ from service.domain.watches import Watch
 from service.stores import keys, meta
 from service.stores.connection import open_store
 from tests.conftest import SHARDS, RecordingQueue, await_true, make_services
-from tests.redis.kit import CANCEL, batch_submission, ending, items_of, snapshot, submission
+from tests.redis.kit import CANCEL, batch_of, ending, items_of, snapshot, submission
 from workers.schedule import mend_schedule
 
 HOST = "example.com:443"
@@ -173,7 +173,7 @@ class Life:
     def batch(self, finished: int, **changes: Any) -> BatchRecord:
         """Make a batch and end so many of its items."""
         batch = self.services.batches.submit(
-            batch_submission(self.account_id, **{"webhook_url": HOOK, "webhook_mode": "summary", **changes})
+            batch_of(self.account_id, **{"webhook_url": HOOK, "webhook_mode": "summary", **changes})
         )
         for request_id in items_of(batch)[:finished]:
             claim = self.services.requests.claim(request_id, batch.batch_id)
@@ -570,7 +570,7 @@ def test_a_batch_that_was_open_then_goes_on_and_is_told_of_once(life: Life, ther
     there.services.requests.finish(claim, ending())
     assert there.services.batches.get(batch.batch_id).is_final
     assert there.services.deliveries.get(ids.delivery_of(batch.batch_id)) is not None
-    again = there.services.batches.submit(batch_submission(life.account_id))
+    again = there.services.batches.submit(batch_of(life.account_id))
     listed = there.services.batches.page(life.account_id, cursor=None, limit=9).items
     assert {each.batch_id for each in listed} == {again.batch_id, batch.batch_id}
     assert audit(there.services).differences == []

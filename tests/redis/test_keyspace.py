@@ -19,7 +19,7 @@ from service.domain.sharing import Landing
 from service.domain.watches import Watch
 from service.stores import keys, meta
 from tests.conftest import SHARDS, RecordingQueue, make_services
-from tests.redis.kit import ending, submission
+from tests.redis.kit import batch_of, ending, submission
 
 ROW = re.compile(r"^``(?P<key>[^`]+)``\s+(?P<type>\w+)\s{2,}(?P<lifetime>\S.*?)\s{2,}", re.MULTILINE)
 
@@ -68,6 +68,7 @@ def lived(valkey: Redis, services: Services) -> Redis:
         services.hosts.leave("example.com:443", "msg_none", Attempt(1, 0.1, status=500))
     services.requests.submit(submission(account_id, idempotency_key="once"))
     watched(services, account_id)
+    services.batches.submit(batch_of(account_id, idempotency_key="twice"))
     services.bulk.push(account_id, ["req_1", "req_2"])
     services.bulk.take(1)
     for name in ("anna", "bert"):

@@ -19,6 +19,7 @@ from service.domain.policy import Policy
 from service.secrets import at_rest
 from service.stores import keys
 from service.stores.accounts import Accounts
+from service.stores.batches import Batches
 from service.stores.books import Books
 from service.stores.connection import open_store, translate
 from service.stores.credits import Credits
@@ -28,7 +29,7 @@ from service.stores.limits import Limits
 from service.stores.requests import Requests
 from service.stores.stats import Stats
 from tests.conftest import SHARDS, await_true, running_valkey
-from tests.redis.kit import ACCOUNT, submission
+from tests.redis.kit import ACCOUNT, batch_of, submission
 
 SOON = 4.0  # it takes at most 2; the rest is for a busy machine
 
@@ -74,6 +75,7 @@ def calls(redis: Redis) -> dict[str, Callable[[], Any]]:
         "a command": lambda: requests.get(request_id),
         "a raw command": lambda: requests.envelope(request_id),
         "a script": lambda: requests.submit(submission(hold=0)),
+        "a batch": lambda: Batches(redis, policy).submit(batch_of(hold=0)),
         "a pipeline": Stats(redis, SHARDS).counters,
         "a transaction": lambda: Accounts(redis, at_rest("s" * 32), SHARDS).set_disabled(ACCOUNT, True),
         "a subscription": subscribe,

@@ -17,7 +17,7 @@ if status == 'processing' and lease_until > now then
   return {}
 end
 
-if status == 'queued' and redis.call('HEXISTS', KEYS[1], 'batch') == 1 then
+if status == 'queued' and redis.call('EXISTS', KEYS[3]) == 1 then
   redis.call('HINCRBY', KEYS[3], 'processing', 1)
   redis.call('HSETNX', KEYS[3], 'started_at', now)
 end

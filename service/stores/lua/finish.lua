@@ -23,7 +23,7 @@ local owed = ''
 if request[5] and ARGV[20] ~= '1' then
   owed = ARGV[12]
 end
-if status == ARGV[3] and fence == ARGV[2] then
+if status == ARGV[3] and (fence == ARGV[2] or ARGV[2] == '') then
   return {'ok', owed}
 end
 if ARGV[2] == '' then
@@ -125,7 +125,8 @@ for _, bound in ipairs({0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}) do
 end
 redis.call('PUBLISH', ARGV[11], ARGV[3])
 
-if ARGV[18] ~= '' then
+-- A store that was filled anew may have the item and not its batch.
+if ARGV[18] ~= '' and redis.call('EXISTS', KEYS[11]) == 1 then
   redis.call('HINCRBY', KEYS[11], 'status:' .. ARGV[3], 1)
   redis.call('HINCRBY', KEYS[11], 'outcome:' .. label, 1)
   redis.call('HINCRBY', KEYS[11], 'charged', charge)

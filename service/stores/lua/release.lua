@@ -11,7 +11,7 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', KEYS[1], 'status', 'queued')
-if redis.call('HEXISTS', KEYS[1], 'batch') == 1 then
+if redis.call('EXISTS', KEYS[4]) == 1 then
   redis.call('HINCRBY', KEYS[4], 'processing', -1)
 end
 redis.call('HDEL', KEYS[1], 'lease_until')

@@ -43,18 +43,17 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local look = now + tonumber(ARGV[10])
 for item = 1, count do
-  local key = KEYS[8 + item]
-  local id = string.match(key, 'req_%w+$')
-  redis.call('HSET', key, 'account', ARGV[2], 'operation', ARGV[3], 'username', ARGV[14 + 2 * item],
+  local id = string.match(KEYS[8 + item], 'req_%w+$')
+  redis.call('HSET', KEYS[8 + item], 'account', ARGV[2], 'operation', ARGV[3], 'username', ARGV[14 + 2 * item],
     'queue', 'bulk', 'status', 'queued', 'hold', hold, 'created_at', now, 'max_age', ARGV[8], 'batch', ARGV[1])
   if ARGV[15 + 2 * item] ~= '' then
-    redis.call('HSET', key, 'external_id', ARGV[15 + 2 * item])
+    redis.call('HSET', KEYS[8 + item], 'external_id', ARGV[15 + 2 * item])
   end
   if ARGV[6] == '1' then
-    redis.call('HSET', key, 'webhook_url', ARGV[5])
+    redis.call('HSET', KEYS[8 + item], 'webhook_url', ARGV[5])
   end
   if ARGV[7] ~= '' then
-    redis.call('HSET', key, 'batch_host', ARGV[7])
+    redis.call('HSET', KEYS[8 + item], 'batch_host', ARGV[7])
   end
   if hold > 0 then
     held = held + hold
