@@ -47,9 +47,15 @@ def run(services: Services, source: Source, places: BoundedSemaphore, stopping: 
 
 
 def _unserved(services: Services) -> NoSessionFree | None:
-    """Return why nobody can be asked now, but soon; what cannot wait so long goes on, and ends."""
-    wait = services.sessions.free_in()
-    return NoSessionFree(wait) if wait and wait <= services.policy.upstream_wait else None
+    """Return why nobody can be asked now, but soon; what cannot wait so long goes on, and ends.
+
+    For the end of a budget's window there is no too long: it comes for sure.
+    """
+    why = services.sessions.free()
+    if why is None or why.wait is None:
+        return None
+    waits = why.paced or why.wait <= services.policy.upstream_wait
+    return NoSessionFree(why.wait, paced=why.paced) if waits else None
 
 
 def _chunk(services: Services, source: Source, request_ids: list[str], stopping: Stopping) -> None:
@@ -62,12 +68,8 @@ def _chunk(services: Services, source: Source, request_ids: list[str], stopping:
     left = _together(services, source, [record for record in records if record not in alone], stopping)
     left += alone
     for number, record in enumerate(left):
-        if stopping():
+        if stopping() or _unserved(services):
             publish_all(services, left[number:])
-            return
-        nobody = _unserved(services)
-        if nobody is not None:
-            _hold_off(services, [each.request_id for each in left[number:]], nobody)
             return
         scrape.run(services, source, record.request_id, stopping)
 
@@ -101,12 +103,8 @@ def _put_back(services: Services, boarded: list[Boarded], unserved: NoSessionFre
     for _, claim in boarded:
         scrape.put_back(services, claim, unserved)
     for waiting in services.reels.land_many([(flight, None) for flight, _ in boarded]):
-        _hold_off(services, waiting, unserved)
-
-
-def _hold_off(services: Services, request_ids: list[str], unserved: NoSessionFree) -> None:
-    for each in request_ids:
-        scrape.hold_off(services, each, unserved)
+        for each in waiting:
+            scrape.hold_off(services, each, unserved)
 
 
 def _board(services: Services, to_fetch: list[RequestRecord]) -> list[Boarded]:

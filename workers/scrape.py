@@ -18,7 +18,7 @@ from service.domain.errors import (
     StoryhookError,
 )
 from service.domain.ports import Services
-from service.domain.requests import QUEUED, Claim, Ending, Owed, RequestRecord
+from service.domain.requests import BULK, QUEUED, Claim, Ending, Owed, RequestRecord
 from service.domain.sharing import Landing, Shared
 from workers.endings import Endings, hand_over
 from workers.shared import brought_by, landing_of
@@ -132,7 +132,10 @@ def put_back(services: Services, claim: Claim, unserved: NoSessionFree) -> None:
 def _delay(services: Services, record: RequestRecord, unserved: NoSessionFree) -> float | None:
     """Return for how long a request is put off, seconds; None when it would wait longer than it may."""
     wait = unserved.retry_in
-    if wait is None or record.parked / 1000 + wait > services.policy.upstream_wait:
+    if wait is None:
+        return None
+    patient = unserved.paced and record.queue == BULK  # nobody waits, and the window ends for sure
+    if not patient and record.parked / 1000 + wait > services.policy.upstream_wait:
         return None
     # Those who are put off together must not all come back at once.
     return wait * random.uniform(1, 1.1) + random.uniform(0, PARKED_APART)  # noqa: S311

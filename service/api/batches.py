@@ -216,9 +216,9 @@ class SubmitBatch(MethodView):
         query. A name that comes twice is one item; what is no name is listed, and the rest goes on unless
         `strict`. All credits are held in one step.
         """
-        count_call()
         request.max_content_length = cut_at(current_app.config["MAX_BATCH_BODY"])
         names, given = _parsed()
+        count_call()
         options = BatchOptions(
             webhook_url=given.get("webhook_url"),
             webhook_mode=given["webhook_mode"],

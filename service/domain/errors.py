@@ -254,15 +254,17 @@ class NoSessionFree(UpstreamBlocked):
     """No Instagram session may be used now: nothing was asked.
 
     ``retry_in`` is when it is worth asking again, seconds; None when no session comes back by itself.
+    ``paced`` tells that budgets are all that keeps the next one.
     """
 
     retry = Retry.NEVER
     default_message = "There is no usable Instagram session at the moment. Try again later."
 
-    def __init__(self, retry_in: float | None) -> None:
+    def __init__(self, retry_in: float | None, *, paced: bool = False) -> None:
         seconds = NOBODY_LEFT_SECONDS if retry_in is None else math.ceil(retry_in)
         super().__init__(retry_after=max(seconds, 1))
         self.retry_in = retry_in
+        self.paced = paced
 
 
 class UpstreamTimeout(FetchError):

@@ -110,11 +110,13 @@ class Unavailable:
     """No session may be used now.
 
     ``retry_in`` is in seconds, None when the pool is empty or all of it in quarantine. ``busy``
-    counts the sessions that others hold; each may come back earlier than ``retry_in``.
+    counts the sessions that others hold; each may come back earlier than ``retry_in``. ``paced`` tells that
+    the next one to come back rests by its budgets alone.
     """
 
     retry_in: float | None
     busy: int
+    paced: bool = False
 
     @property
     def wait(self) -> float | None:

@@ -462,8 +462,13 @@ class SessionStore(Protocol):
     def add(self, name: str, settings: dict[str, Any], proxy: str | None = None) -> int: ...
     def remove(self, name: str) -> None: ...
     def list(self) -> Sequence[SessionRecord]: ...
-    def lease(self, seconds: float, calls: int = 1, least: int = 1) -> Leased | Unavailable:
-        """Take a session for up to ``calls`` calls, for ``least`` of them or more."""
+    def lease(
+        self, seconds: float, calls: int = 1, least: int = 1, *, gives_way: bool = False
+    ) -> Leased | Unavailable:
+        """Take a session for up to ``calls`` calls, for ``least`` of them or more.
+
+        Who ``gives_way`` gets none while a caller waits for one; who does not is such a caller.
+        """
         ...
 
     def release(
@@ -476,8 +481,12 @@ class SessionStore(Protocol):
         """Give a session back with what became of it and how many calls were made (None: not known)."""
         ...
 
-    def free_in(self) -> float | None:
-        """Return the seconds until a session may be used, 0 for now, None when none comes back by itself."""
+    def wanted(self) -> bool:
+        """Tell whether a caller waits for a session: who works for nobody should let go of theirs."""
+        ...
+
+    def free(self) -> Unavailable | None:
+        """Return why somebody who gives way may use no session now; None when one is free."""
         ...
 
     def prune(self) -> int:

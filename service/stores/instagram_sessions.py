@@ -1,6 +1,6 @@
 """The pool of Instagram sessions in Redis: leases, budgets, rests, quarantine. Secrets are stored encrypted.
 
-All keys share the slot of ``{ig}``; none has a lifetime.
+All keys share the slot of ``{ig}``; none but the last has a lifetime.
 
 =======================  ======  =================================================================
 ``{ig}:session:<name>``  hash    state, reason, rested_until (ms), settings and proxy (encrypted),
@@ -13,9 +13,11 @@ All keys share the slot of ``{ig}``; none has a lifetime.
                                  granted>:<tag of the proxy>:<ms when it ends>``
 ``{ig}:budget``          hash    ``s:<name>:60``, ``s:<name>:3600``, ``p:<tag>:60``, ``p:<tag>:3600``
                                  -> ``<ms when the window began>:<calls>``; windows that are over are
-                                 dropped by the housekeeping
+                                 dropped by the housekeeping; ``o:<name>`` -> until when (ms) it is
+                                 put off
 ``{ig}:proxies``         hash    name -> tag of its proxy: a keyed hash of the URL, which is encrypted
 ``{ig}:counter``         string  gives versions and tokens that are never used twice
+``{ig}:wanted``          string  there while a caller waits for a session
 =======================  ======  =================================================================
 """
 
@@ -51,9 +53,12 @@ LEASES = "{ig}:leases"
 COUNTER = "{ig}:counter"
 BUDGET = "{ig}:budget"
 PROXIES = "{ig}:proxies"
+WANTED = "{ig}:wanted"
 LONGEST_WINDOW_MS = 3_600_000
 # What a fetch takes that nobody has begun: see `workers.sources`.
 LEAST_CALLS = 2
+# Callers who wait ask again at least four times a second.
+WANTED_MS = 500
 
 UNREADABLE = SessionVerdict("unreadable_secret", quarantine=True)
 
@@ -116,32 +121,39 @@ class InstagramSessions:
         """Return all records, by name."""
         return self._records(sorted(cast(set[str], self._redis.smembers(NAMES))))
 
-    def lease(self, seconds: float, calls: int = 1, least: int = 1) -> Leased | Unavailable:
+    def lease(
+        self, seconds: float, calls: int = 1, least: int = 1, *, gives_way: bool = False
+    ) -> Leased | Unavailable:
         """Take the least recently used session that may be used, for at most ``seconds``.
 
         ``calls`` are what the caller would like to make; it is granted as many of them as the budgets
-        have left, and not fewer than ``least`` (where a budget is that large at all).
+        have left, and not fewer than ``least`` (where a budget is that large at all). Who ``gives_way`` gets
+        none while a caller waits for one; who does not is such a caller.
         """
         while True:
-            answer = self._ask(seconds, calls, least)
+            answer = self._ask(seconds, calls, least, gives_way=gives_way)
             if answer[0] != "leased":
                 return _unavailable(answer)
             leased = self._open(*answer[1:])
             if leased is not None:
                 return leased
 
-    def free_in(self) -> float | None:
-        """Return the seconds until a session may be used, 0 for now, None when none comes back by itself."""
-        answer = self._ask(0, 0, LEAST_CALLS)
-        return 0.0 if answer[0] == "free" else _unavailable(answer).wait
+    def free(self) -> Unavailable | None:
+        """Return why no session may be used now by somebody who gives way; None when one may."""
+        answer = self._ask(0, 0, LEAST_CALLS, gives_way=True)
+        return None if answer[0] == "free" else _unavailable(answer)
 
-    def _ask(self, seconds: float, calls: int, least: int) -> Sequence[Any]:
+    def wanted(self) -> bool:
+        """Tell whether a caller waits for a session: who works for nobody should let go of theirs."""
+        return bool(self._redis.exists(WANTED))
+
+    def _ask(self, seconds: float, calls: int, least: int, *, gives_way: bool) -> Sequence[Any]:
         pace = self._pace
         jitter = random.random()  # noqa: S311 - spreads load
         limits = (pace.session_minute, pace.session_hour, pace.proxy_minute, pace.proxy_hour)
         answer: Sequence[Any] = self._lease(
-            keys=[READY, LEASES, COUNTER, BUDGET, PROXIES],
-            args=[int(seconds * 1000), calls, least, jitter, *limits],
+            keys=[READY, LEASES, COUNTER, BUDGET, PROXIES, WANTED],
+            args=[int(seconds * 1000), calls, least, jitter, *limits, int(gives_way), WANTED_MS],
         )
         return answer
 
@@ -243,7 +255,8 @@ class InstagramSessions:
 
 
 def _unavailable(answer: Sequence[Any]) -> Unavailable:
-    return Unavailable(retry_in=None if answer[1] < 0 else answer[1] / 1000, busy=int(answer[2]))
+    retry_in = None if answer[1] < 0 else answer[1] / 1000
+    return Unavailable(retry_in, busy=int(answer[2]), paced=bool(answer[3]))
 
 
 def _record(

@@ -27,7 +27,6 @@ from tests.conftest import await_true
 from tests.e2e.stack import Stack, leaving_nothing
 
 LATENCY_MS = 300.0
-SESSIONS = 64
 BATCH = "/api/instagram/stories/batch"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -35,11 +34,13 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 class Bench:
     """Measures one stack that nobody else uses."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, sessions: int) -> None:
         self.stack = stack
         self.customer = stack.customer(credits=10_000_000)
         self.other = stack.customer(credits=10_000_000)
-        for number in range(SESSIONS):
+        for record in stack.services.sessions.list():
+            stack.services.sessions.remove(record.name)
+        for number in range(sessions):
             settings = settings_from_sessionid(f"80000000{number:03d}%3Abenchmark{number:08d}%3A1")
             stack.services.sessions.add(f"bench-{number:02d}", settings)
 
@@ -206,12 +207,14 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     home = Path(tempfile.mkdtemp(prefix="storyhook-bench-"))
     settings = {"WORKER_THREADS": str(given.threads)} if given.threads else {}
     with leaving_nothing(Stack(home, **settings)) as stack:
-        bench = Bench(stack.start())
-        found: dict[str, Any] = {"calls_per_reel": bench.calls_per_reel(given.names)}
-        found["same_reels"] = bench.calls_for_the_same(1_000, 10)
-        found["fairness"] = bench.fairness(given.batch, 400, 4)
-        found["long_queue"] = bench.long_queue(given.queued, 200)
-    return found
+        bench = Bench(stack.start(), given.sessions)
+        parts = {
+            "calls_per_reel": lambda: bench.calls_per_reel(given.names),
+            "same_reels": lambda: bench.calls_for_the_same(1_000, 10),
+            "fairness": lambda: bench.fairness(given.batch, 400, given.callers),
+            "long_queue": lambda: bench.long_queue(given.queued, 200),
+        }
+        return {name: measure() for name, measure in parts.items() if not given.only or name in given.only}
 
 
 def main() -> None:
@@ -219,7 +222,10 @@ def main() -> None:
     parser.add_argument("--names", type=int, default=1_000, help="distinct names")
     parser.add_argument("--batch", type=int, default=10_000, help="items of the large batch")
     parser.add_argument("--queued", type=int, default=100_000, help="requests in the long queue")
+    parser.add_argument("--callers", type=int, default=4, help="who make sync calls at a time")
     parser.add_argument("--threads", type=int, help="WORKER_THREADS of the one worker")
+    parser.add_argument("--sessions", type=int, default=64, help="Instagram sessions there are")
+    parser.add_argument("--only", nargs="*", help="measure these parts only")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args()
     found = measure(given)

@@ -14,7 +14,16 @@ from redis import Redis
 from service.domain.instagram import BUSY_SECONDS, Leased, Pace, Unavailable, settings_from_sessionid
 from service.stores import instagram_sessions
 from service.stores.connection import open_store
-from service.stores.instagram_sessions import BUDGET, COUNTER, LEASES, PROXIES, READY, InstagramSessions
+from service.stores.instagram_sessions import (
+    BUDGET,
+    COUNTER,
+    LEASES,
+    PROXIES,
+    READY,
+    WANTED,
+    WANTED_MS,
+    InstagramSessions,
+)
 from tests.redis.kit import Lua, at_once
 
 LOGIN = settings_from_sessionid("42%3Aabcdefghijklmno%3A7")
@@ -64,6 +73,9 @@ def made(pool: InstagramSessions) -> dict[str, tuple[int, int]]:
 def let_pass(redis: Redis, seconds: int) -> None:
     """Move everything that has a time into the past instead of waiting."""
     for field, value in redis.hgetall(BUDGET).items():
+        if field.startswith("o:"):
+            redis.hset(BUDGET, field, int(value) - seconds * 1000)
+            continue
         start, count = value.split(":")
         redis.hset(BUDGET, field, f"{int(start) - seconds * 1000}:{count}")
     for name, score in redis.zrange(READY, 0, -1, withscores=True):
@@ -341,7 +353,7 @@ def test_windows_that_are_over_are_dropped(make: Make, redis: Redis) -> None:
 
 def test_looking_takes_nothing(make: Make, redis: Redis) -> None:
     pool = make(None, session_minute=5)
-    assert pool.free_in() == 0
+    assert pool.free() is None
     assert not pool.get("anna").leased
     assert not redis.exists(BUDGET)
 
@@ -350,33 +362,86 @@ def test_looking_tells_when_a_session_is_back(make: Make) -> None:
     pool = make(None, None, session_minute=5)
     spend(pool, 4)
     pool.quarantine(spend(pool, 4))
-    assert 59 < (pool.free_in() or 0) <= 66, "one call is no fetch"
+    why = pool.free()
+    assert why is not None
+    assert 59 < (why.wait or 0) <= 66, "one call is no fetch"
+    assert why.paced
 
 
 def test_a_session_that_is_held_may_be_back_in_a_moment(make: Make) -> None:
     pool = make(None)
     take(pool)
-    assert pool.free_in() == BUSY_SECONDS
+    why = pool.free()
+    assert why is not None
+    assert (why.wait, why.paced) == (BUSY_SECONDS, False)
 
 
 def test_nobody_comes_back_by_itself(make: Make) -> None:
     pool = make(None)
     pool.quarantine("anna")
-    assert pool.free_in() is None
+    why = pool.free()
+    assert why is not None
+    assert why.wait is None
+
+
+def test_a_rest_is_no_pace(make: Make) -> None:
+    pool = make(None, session_minute=5)
+    pool.quarantine(spend(pool, 5))
+    pool.resume("anna")
+    pool.rest("anna", 30)
+    why = pool.free()
+    assert why is not None
+    assert 29 < (why.wait or 0) <= 30
+    assert not why.paced
+
+
+# --- who goes first ------------------------------------------------------------------------------
+
+
+def test_who_gives_way_gets_no_session_while_a_caller_waits(make: Make, redis: Redis) -> None:
+    pool = make(None)
+    held = pool.lease(60, gives_way=True)
+    assert isinstance(held, Leased)
+    assert not pool.wanted()
+    none_left(pool)
+    assert pool.wanted()
+    pool.release(held, used=1)
+    assert isinstance(pool.lease(60, gives_way=True), Unavailable)
+    why = pool.free()
+    assert why is not None
+    assert 0 < (why.wait or 0) <= 0.5
+    assert isinstance(pool.lease(60), Leased), "the caller has it"
+    assert 0 < redis.pttl(WANTED) <= WANTED_MS, "who waits no longer is forgotten"
+
+
+def test_who_gives_way_asks_nobody_to(make: Make) -> None:
+    pool = make(None)
+    take(pool)
+    assert isinstance(pool.lease(60, gives_way=True), Unavailable)
+    assert pool.free() is not None
+    assert not pool.wanted()
+
+
+def test_nobody_gives_way_to_callers_who_wait_for_the_end_of_a_rest(make: Make) -> None:
+    pool = make(None)
+    pool.rest("anna", 30)
+    none_left(pool)
+    assert not pool.wanted()
 
 
 def test_the_scripts_touch_their_keys_only(valkey: Redis) -> None:
     pool = InstagramSessions(valkey, FERNET, KEY, Pace(5, 5, 5, 5))
     pool.add("anna", LOGIN, PROXY)
     lua = Lua(valkey)
-    lease_keys = [READY, LEASES, COUNTER, BUDGET, PROXIES]
-    assert lua("session_lease", lease_keys, 60_000, 0, 2, 0.5, 5, 5, 5, 5) == ["free"]
-    said, name, token, granted, tag = lua("session_lease", lease_keys, 60_000, 9, 2, 0.5, 5, 5, 5, 5)
+    lease_keys = [READY, LEASES, COUNTER, BUDGET, PROXIES, WANTED]
+    assert lua("session_lease", lease_keys, 60_000, 0, 2, 0.5, 5, 5, 5, 5, 0, 500) == ["free"]
+    said, name, token, granted, tag = lua("session_lease", lease_keys, 60_000, 9, 2, 0.5, 5, 5, 5, 5, 0, 500)
     assert (said, name, granted, tag) == ("leased", "anna", 5, valkey.hget(PROXIES, "anna"))
     keys = ["{ig}:session:anna", READY, LEASES, COUNTER, BUDGET]
     assert lua("session_release", keys, "anna", token, 1, "", 0, 0, "", 4) == 1
     assert {value.split(":")[1] for value in valkey.hvals(BUDGET)} == {"4"}
-    assert lua("session_lease", lease_keys, 60_000, 9, 2, 0.5, 5, 5, 5, 5)[0] == "none"
+    assert lua("session_lease", lease_keys, 60_000, 9, 2, 0.5, 5, 5, 5, 5, 0, 500)[0] == "none"
+    assert valkey.hget(BUDGET, "o:anna")
     assert lua("session_prune", [BUDGET], 3_600_000) == 0
 
 

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from service.domain import ids
 from service.domain.credits import Balance
 from service.domain.dispatch import publish_bulk
 from service.domain.errors import FetchError, NoSessionFree, UpstreamTimeout, UserNotFound
-from service.domain.instagram import settings_from_sessionid
+from service.domain.instagram import Leased, Pace, settings_from_sessionid
 from service.domain.ports import Services
 from service.domain.requests import BULK, GATHER, INTERACTIVE, RequestRecord
 from service.stores import keys
@@ -393,7 +394,9 @@ def test_a_group_without_a_session_is_put_back_with_a_time(
     assert audit(services).differences == []
 
 
-def test_what_a_group_left_over_is_put_off_when_nobody_is_free(services: Services, account_id: str) -> None:
+def test_what_a_group_left_over_waits_in_the_queue_when_nobody_is_free(
+    services: Services, account_id: str
+) -> None:
     services.sessions.add("main", LOGIN)
     asked = ask_in_bulk(services, account_id, "anna", "bert", "carl")
     upstream = Upstream(alone=["bert", "carl"])
@@ -406,7 +409,8 @@ def test_what_a_group_left_over_is_put_off_when_nobody_is_free(services: Service
     upstream.reels = used_up  # type: ignore[method-assign]
     work(services, upstream)
     assert outcome(services, asked[0]) == ("found", 1)
-    assert [is_parked(services, each) for each in asked[1:]] == [True, True]
+    assert services.bulk.absent(asked) == asked[:1]
+    assert [outcome(services, each) for each in asked[1:]] == [("queued", 0)] * 2
     assert upstream.asked == []
 
 
@@ -418,3 +422,34 @@ def test_what_a_group_left_over_is_asked_for_alone_while_somebody_is_free(
     upstream = Upstream(UserNotFound(), alone=["bert"])
     work(services, upstream)
     assert [outcome(services, each) for each in asked] == [("found", 1), ("user_not_found", 0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "paced", "ends"),
+    [(BULK, True, False), (INTERACTIVE, True, True), (BULK, False, True)],
+    ids=["bulk-paced", "interactive-paced", "bulk-resting"],
+)
+def test_nobody_waits_too_long_for_the_end_of_a_budgets_window_but_callers(
+    services: Services, account_id: str, name: str, paced: bool, ends: bool
+) -> None:
+    [asked] = ask(services, account_id, "anna", queue=name)
+    scrape.run(services, Upstream(unserved=NoSessionFree(10 * WAIT, paced=paced)), asked)
+    assert record_of(services, asked).is_final is ends
+    assert is_parked(services, asked) is not ends
+
+
+def test_the_bulk_queue_waits_for_budgets_however_long(
+    settings: Settings, redis: Redis, queue: RecordingQueue
+) -> None:
+    pace = Pace(session_minute=3, session_hour=3)
+    services = make_services(replace(settings, pace=pace), redis, queue, upstream_wait=WAIT)
+    made = services.accounts.create("anna@example.com", "hash")
+    services.credits.add(made.account_id, 100, entry_type="topup", note="")
+    services.sessions.add("main", LOGIN)
+    leased = services.sessions.lease(60, 3, 3)
+    assert isinstance(leased, Leased)
+    services.sessions.release(leased, used=3)
+    ask_in_bulk(services, made.account_id, "anna", "bert")
+    upstream = Upstream()
+    work(services, upstream)
+    assert (services.bulk.waiting(), upstream.together, upstream.asked) == (2, [], [])

@@ -125,14 +125,14 @@ class SessionPool:
         self._lock = threading.Lock()
 
     @contextmanager
-    def client(self, calls: int = 1, least: int = 1) -> Iterator[Lent]:
+    def client(self, calls: int = 1, least: int = 1, *, gives_way: bool = False) -> Iterator[Lent]:
         """Lend an instagrapi ``Client`` for ``calls`` calls.
 
         A FetchError raised inside decides on its session. Fewer calls are granted where the budgets have no
-        more, but ``least`` of them; what is not used goes back. Raises NoSessionFree when no session becomes
-        free within ``wait_seconds``.
+        more, but ``least`` of them; what is not used goes back. Who ``gives_way`` to callers looks at
+        `wanted` between calls. Raises NoSessionFree when no session becomes free within ``wait_seconds``.
         """
-        leased = self._lease(calls, least)
+        leased = self._lease(calls, least, gives_way)
         lent = Lent(self._take(leased), leased.granted)
         try:
             yield lent
@@ -145,18 +145,22 @@ class SessionPool:
             raise
         self._give_back(leased, lent, None)
 
-    def _lease(self, calls: int, least: int) -> Leased:
+    def wanted(self) -> bool:
+        """Tell whether a caller waits for a session."""
+        return self._sessions.wanted()
+
+    def _lease(self, calls: int, least: int, gives_way: bool) -> Leased:
         self._return_late()
         deadline = time.monotonic() + self._wait_seconds
         pause = FIRST_PAUSE
         while True:
-            answer = self._sessions.lease(self.lease_seconds, calls, least)
+            answer = self._sessions.lease(self.lease_seconds, calls, least, gives_way=gives_way)
             if isinstance(answer, Leased):
                 return answer
             left = deadline - time.monotonic()
             soon = answer.retry_in is not None and answer.retry_in <= left
             if left <= 0 or not (answer.busy or soon):
-                raise NoSessionFree(answer.wait)
+                raise NoSessionFree(answer.wait, paced=answer.paced)
             # Jitter, so that waiting threads do not all ask at once.
             time.sleep(min(left, pause * random.uniform(0.5, 1)))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)

@@ -68,7 +68,7 @@ class InstagrapiSource:
         """Fetch many accounts' active stories; see `Source.reels`."""
         names = list(dict.fromkeys(name.lower() for name in usernames))
         known = dict(zip(names, self._ids.get_many(names), strict=True))
-        group = _Group(known, self._pool.lease_seconds, go_on)
+        group = _Group(known, self._pool, go_on)
         if len(group.names) > 1:
             try:
                 self._run(group)
@@ -87,7 +87,7 @@ class InstagrapiSource:
             if not group.go_on():
                 return
             try:
-                with self._pool.client(group.calls, least=group.calls_at_least) as lent:
+                with self._pool.client(group.calls, least=group.calls_at_least, gives_way=True) as lent:
                     group.run(lent, {name: self._fetch(lent, name) for name in group.names})
                 return
             except FetchError as error:
@@ -105,9 +105,7 @@ class _Group:
     another client and goes on where it was.
     """
 
-    def __init__(
-        self, known: Mapping[str, Known | Missing | None], lease_seconds: float, go_on: GoOn
-    ) -> None:
+    def __init__(self, known: Mapping[str, Known | Missing | None], pool: SessionPool, go_on: GoOn) -> None:
         self.found: dict[str, Reel | FetchError] = {
             name: UserNotFound() for name, each in known.items() if each is NOT_FOUND
         }
@@ -118,7 +116,7 @@ class _Group:
         self._users: dict[str, dict[str, Any]] = {}  # of those looked up just now
         self._answers: dict[str, Any] = {}  # raw reel or None by user id, of those asked for just now
         self._unclear: set[str] = set()  # to be asked for alone
-        self._lease_seconds = lease_seconds
+        self._pool = pool
         self._began = 0.0
         self._lent: Lent | None = None
 
@@ -152,7 +150,7 @@ class _Group:
         """Tell whether to call once more: within this share of the lease, with calls to ``spare``."""
         if self._lent is None or self._lent.left <= spare:
             return False
-        return time.monotonic() - self._began < self._lease_seconds * share and self.go_on()
+        return time.monotonic() - self._began < self._pool.lease_seconds * share and self.go_on()
 
     def _look_up(self, fetches: Mapping[str, _Fetch]) -> None:
         failures = 0
@@ -160,7 +158,7 @@ class _Group:
             known = self._known.get(name)
             if name in self._users or (known and known.user_id not in self._answers):
                 continue
-            if not self._may_call(LOOK_UPS_SHARE, spare=0 if self._answers else 1):
+            if self._pool.wanted() or not self._may_call(LOOK_UPS_SHARE, spare=0 if self._answers else 1):
                 return
             try:
                 user_id, self._users[name] = fetches[name].look_up()
