@@ -145,6 +145,7 @@ class _Copier:
         account, watches, last = found
         yield account
         yield from watches
+        self._recent.update(watch.watch_id for watch in watches)
         fold = Fold()
         if last is not None:
             for entries in _ledger(self._store, account_id, None, last):

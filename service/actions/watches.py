@@ -36,11 +36,13 @@ def add_watch(
     only_new: bool,
     heartbeat: bool,
     max_age: int,
-) -> Watch:
+    idempotency_key: str | None = None,
+) -> tuple[Watch, bool]:
     """Store a watch and have it run, at once and from then on.
 
-    Raises ValidationFailed naming the field, WebhookForbidden, and Conflict when the account has too many;
-    then nothing was stored.
+    Returns the watch, and whether it is an earlier one of the same idempotency key. Raises ValidationFailed
+    naming the field, WebhookForbidden, IdempotencyKeyReuse, and Conflict when the account has too many; then
+    nothing was stored.
     """
     name = parse_username(username)
     if len(every) > EVERY_LENGTH:
@@ -49,9 +51,11 @@ def add_watch(
     check_url(webhook_url, services.policy.webhook_addresses)
     watch_id = ids.new_id(ids.WATCH, ids.shard_in(account_id), services.clock())
     made = Watch(watch_id, account_id, name, every, webhook_url, only_new, heartbeat, max_age)
-    watch = services.watches.add(made)
+    watch = services.watches.add(made, idempotency_key)
+    if watch.watch_id != watch_id:
+        return watch, True
     _start(services, watch)
-    return watch
+    return watch, False
 
 
 def find_watch(services: Services, account_id: str, watch_id: str) -> Watch:

@@ -13,8 +13,10 @@ from service.api.answers import json_response
 from service.api.blueprint import ApiBlueprint
 from service.api.context import account, require_account, services
 from service.api.envelopes import accepted
+from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
 from service.api.schemas import EXAMPLE_WATCH_ID, EnvelopeSchema, PageQuerySchema, WireSchema
+from service.api.stories import IDEMPOTENCY_HEADER
 from service.domain.envelopes import timestamp
 from service.domain.sharing import MAX_AGE_DEFAULT, MAX_AGE_MOST
 from service.domain.watches import BY_HAND, EVERY_LENGTH, RECEIVER_GONE, STATES, Watch
@@ -62,6 +64,9 @@ class NewWatchSchema(WireSchema):
         validate=validate.Range(0, MAX_AGE_MOST),
         metadata={"description": "how old a result fetched for somebody else may be, seconds"},
     )
+    idempotency_key = fields.Str(
+        allow_none=True, metadata={"description": "for tools that cannot set the header Idempotency-Key"}
+    )
 
 
 class WatchSchema(WireSchema):
@@ -108,6 +113,7 @@ class Watches(MethodView):
         lines = [_shown(watch) for watch in page.items]
         return json_response({"watches": lines, "nextCursor": page.next_cursor})
 
+    @blueprint.doc(parameters=[IDEMPOTENCY_HEADER])
     @blueprint.arguments(NewWatchSchema)
     @blueprint.response(201, WatchSchema)
     def post(self, body: dict[str, Any]) -> Response:
@@ -117,8 +123,11 @@ class Watches(MethodView):
         that brings nothing new is free by default and sends no webhook.
         """
         count_call()
-        watch = actions.add_watch(services(), account().account_id, **body)
+        body["idempotency_key"] = idempotency_key(body.get("idempotency_key"))
+        watch, replayed = actions.add_watch(services(), account().account_id, **body)
         response = json_response(_shown(watch), 201)
+        if replayed:
+            response.headers["Idempotency-Replayed"] = "true"
         response.headers["Location"] = f"/api/watches/{watch.watch_id}"
         return response
 

@@ -218,7 +218,7 @@ class BatchCopy:
 
 @dataclass(frozen=True)
 class IdempotencyCopy:
-    """What an idempotency key stands for, a request or batch. ``digest`` stands for the key."""
+    """What an idempotency key stands for: a request, batch or watch. ``digest`` stands for the key."""
 
     account_id: str
     digest: str
@@ -744,7 +744,8 @@ def _batch(row: _Row) -> BatchCopy:
 def _idempotency(row: _Row) -> IdempotencyCopy:
     digest = row.text("hash")
     kept = Kept(row.fields("value", "fingerprint request"), row.lifetime())
-    known = any(ids.shard_of(kept.value["request"], kind) is not None for kind in (ids.REQUEST, ids.BATCH))
+    kinds = (ids.REQUEST, ids.BATCH, ids.WATCH)
+    known = any(ids.shard_of(kept.value["request"], kind) is not None for kind in kinds)
     if not _IDEMPOTENCY_HASH.fullmatch(digest) or not known:
         raise ValueError("an idempotency key is not as it should be")
     return IdempotencyCopy(row.identifier("account", ids.ACCOUNT), digest, kept)

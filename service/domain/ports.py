@@ -149,7 +149,7 @@ class BatchStore(Protocol):
 class WatchStore(Protocol):
     """Watches, and what each has seen and is owed."""
 
-    def add(self, watch: Watch) -> Watch:
+    def add(self, watch: Watch, idempotency_key: str | None = None) -> Watch:
         """Store a watch, active and due at once. Raises Conflict when the account has too many."""
         ...
 

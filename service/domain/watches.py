@@ -6,6 +6,8 @@ delivered before: the watch remembers the items it has handed to a webhook.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -66,6 +68,12 @@ class Watch:
     told: str = ""
     runs: int = 0
     items_delivered: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """What is asked, in a form that compares: the same key must ask the same."""
+        asked = [self.username, self.every, self.webhook_url, self.only_new, self.heartbeat, self.max_age]
+        return hashlib.sha256(json.dumps(["watch", *asked]).encode()).hexdigest()
 
     @property
     def is_active(self) -> bool:

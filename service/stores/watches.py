@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from service.domain import ids
-from service.domain.errors import Conflict
+from service.domain.errors import Conflict, IdempotencyKeyReuse
 from service.domain.policy import Policy
 from service.domain.requests import Page
 from service.domain.watches import ACTIVE, GRACE_MS, PAUSED, Watch
 from service.stores import keys, scripts
 from service.stores.connection import Client, store_adapter
+from service.stores.requests import IDEMPOTENCY_LIFETIME
 
 READ_AT_ONCE = 200
 # Webhooks looked after in one run; those of more than a day's items do not come together.
@@ -33,12 +34,13 @@ class Watches:
         self._state = scripts.load(redis, "watch_state")
         self._take_due = scripts.load(redis, "take_due")
 
-    def add(self, watch: Watch) -> Watch:
-        answer, _ = self._add(
+    def add(self, watch: Watch, idempotency_key: str | None = None) -> Watch:
+        answer, value = self._add(
             keys=[
                 keys.watch(watch.watch_id),
                 keys.account_watches(watch.account_id),
                 keys.watching(ids.shard_in(watch.watch_id)),
+                keys.idempotency(watch.account_id, idempotency_key or ""),
             ],
             args=[
                 watch.watch_id,
@@ -51,13 +53,25 @@ class Watches:
                 watch.max_age,
                 self._policy.watches_most,
                 GRACE_MS,
+                watch.fingerprint if idempotency_key is not None else "",
+                IDEMPOTENCY_LIFETIME,
             ],
         )
+        if answer == "reuse":
+            raise IdempotencyKeyReuse
+        if answer == "replay":
+            return self._original(str(value))
         if answer == "full":
             most = self._policy.watches_most
             raise Conflict(f"An account has at most {most} watches. Delete one that is not needed.")
         stored = self.get(watch.watch_id)
         return stored or watch
+
+    def _original(self, watch_id: str) -> Watch:
+        watch = self.get(watch_id)
+        if watch is None:
+            raise Conflict("The watch of this Idempotency-Key was deleted. Use a new key.")
+        return watch
 
     def get(self, watch_id: str) -> Watch | None:
         return watch_record(watch_id, self._redis.hgetall(keys.watch(watch_id)))

@@ -280,3 +280,18 @@ def test_a_watch_whose_entry_cannot_be_written_is_accepted(
 
     monkeypatch.setattr(front.services.schedules, "put", out)
     assert look(front, added(front))["status"] == "active"
+
+
+def test_the_same_key_is_the_same_watch(table: Front) -> None:
+    body = {"username": "nasa", "every": "15m", "webhookUrl": "https://example.com/hook"}
+    headers = {"Idempotency-Key": "once"}
+    first, again = (table.call("POST", "/api/watches", json=body, headers=headers) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json["watchId"] == again.json["watchId"]
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert len(table.get("/api/watches").json["watches"]) == 1
+    other = table.call("POST", "/api/watches", json={**body, "every": "1h"}, headers=headers)
+    assert (other.status_code, other.json["code"]) == (422, "idempotency_key_reuse")
+    table.call("DELETE", f"/api/watches/{first.json['watchId']}")
+    gone = table.call("POST", "/api/watches", json=body, headers=headers)
+    assert (gone.status_code, gone.json["code"]) == (409, "conflict")

@@ -18,10 +18,26 @@ def lua(valkey: Redis) -> Lua:
     return Lua(valkey)
 
 
-def add(lua: Lua, *, watch_id: str = WATCH_ID, most: int = 2, key: str = WATCH) -> list[object]:
+def add(
+    lua: Lua, *, watch_id: str = WATCH_ID, most: int = 2, key: str = WATCH, fingerprint: str = ""
+) -> list[object]:
     asked = ("acc", "anna", "15m", "https://example.com/", 1, 0, 60)
-    answer: list[object] = lua("watch_add", [key, INDEX, WATCHING], watch_id, *asked, most, 60_000)
+    names = [key, INDEX, WATCHING, requests.IDEMPOTENCY]
+    answer: list[object] = lua("watch_add", names, watch_id, *asked, most, 60_000, fingerprint, 86_400)
     return answer
+
+
+def test_a_known_idempotency_key_names_the_first_watch(lua: Lua) -> None:
+    assert add(lua, fingerprint="f")[0] == "ok"
+    assert add(lua, fingerprint="f", watch_id="wat_2", key="w2") == ["replay", WATCH_ID]
+    assert add(lua, fingerprint="g", watch_id="wat_2", key="w2") == ["reuse", ""]
+    assert lua.redis.zrange(INDEX, 0, -1) == [WATCH_ID]
+    assert 0 < lua.redis.ttl(requests.IDEMPOTENCY) <= 86_400
+
+
+def test_a_key_of_a_watch_too_many_is_free_again(lua: Lua) -> None:
+    assert add(lua, most=0, fingerprint="f") == ["full", 0]
+    assert add(lua, fingerprint="g")[0] == "ok"
 
 
 def become(lua: Lua, status: str, reason: str = "") -> dict[str, str]:

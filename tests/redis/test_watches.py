@@ -67,7 +67,7 @@ class Life:
             "username": "anna", "every": "15m", "webhook_url": HOOK, "only_new": True,
             "heartbeat": False, "max_age": 0, **changes,
         }  # fmt: skip
-        made = actions.add_watch(self.services, self.account_id, **asked)
+        made, _ = actions.add_watch(self.services, self.account_id, **asked)
         self.watch_id = made.watch_id
         return made
 
