@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +11,10 @@ from dataclasses import dataclass, field
 from service.domain import ids
 from service.domain.audit import Fold
 from service.domain.batches import EACH, BatchRecord, summary
-from service.domain.credits import CACHED, CHARGE, HOLD
+from service.domain.credits import CACHED, CHARGE, FOUND, HOLD
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
+from service.domain.watches import Watch
 from tests.chaos.hooks import ANSWERED, LATE_MANNERS, Arrival
 from tests.chaos.load import OK, UNKNOWN, Call
 
@@ -28,6 +30,7 @@ class Findings:
     late_duplicates: list[Arrival] = field(default_factory=list)  # after an answer too late, or none
     records: dict[str, RequestRecord] = field(default_factory=dict)
     batches: dict[str, BatchRecord] = field(default_factory=dict)
+    watches: dict[str, Watch] = field(default_factory=dict)
     accepted: dict[str, Call] = field(default_factory=dict)  # request id -> the call that learned of it first
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -37,26 +40,29 @@ class Findings:
 
 
 class Examiner:
-    """Compares histories. ``accounts`` are their ids by number, ``opening`` what each began with."""
+    """Compares histories. ``opening`` is what each account began with, in the order of their numbers.
+
+    ``live`` are the items that the accounts of watches show in the end, by the watch.
+    """
 
     def __init__(
         self,
         services: Services,
-        accounts: Sequence[str],
         opening: Mapping[str, int],
         calls: Sequence[Call],
         arrivals: Sequence[Arrival],
+        live: Mapping[str, set[str]],
     ) -> None:
         self.services = services
-        self.accounts = accounts
         self.opening = opening
         self.calls = calls
         self.arrivals = arrivals
+        self.live = live
         self.found = Findings()
 
     def examine(self) -> Findings:
         self._accepted()
-        for number, account_id in enumerate(self.accounts):
+        for number, account_id in enumerate(self.opening):
             self._account(number, account_id)
         self._nothing_accepted_is_missing()
         self._answers_agree_with_the_end()
@@ -106,9 +112,30 @@ class Examiner:
         spent = sum(record.charged for record in records)
         if balance.balance != self.opening[account_id] - spent:
             self.found.wrong.append(f"{account_id}: balance {balance.balance}, {spent} spent")
-        singles = [record.request_id for record in records if record.batch_id is None]
-        self._nothing_from_nowhere(number, [*singles, *batches])
+        watches = {each.watch_id: each for each in self._watches(account_id)}
+        self.found.watches |= watches
+        singles = [each.request_id for each in records if each.batch_id is None and each.watch_id is None]
+        self._nothing_from_nowhere(number, [*singles, *batches, *watches])
         self._items(batches, records)
+        for name in watches:
+            self._runs(name, [record for record in records if record.watch_id == name])
+
+    def _watches(self, account_id: str) -> list[Watch]:
+        return self.services.watches.page(account_id, cursor=None, limit=1_000).items
+
+    def _runs(self, name: str, runs: Sequence[RequestRecord]) -> None:
+        """A watch has sent each item once, and all that its account shows."""
+        sent = Counter[str]()
+        for run in runs:
+            if run.outcome == FOUND:
+                envelope = json.loads(self.services.requests.envelope(run.request_id) or b"{}")
+                sent.update(item["pk"] for item in envelope["data"]["items"])
+        if max(sent.values(), default=0) > 1:
+            again = [item for item, times in sent.items() if times > 1]
+            self.found.double_charged[name] = f"sent {again} more than once"
+        missing = self.live.get(name, set()) - set(sent)
+        if missing:
+            self.found.lost[name] = f"did not send {missing}"
 
     def _items(self, batches: Mapping[str, BatchRecord], records: Sequence[RequestRecord]) -> None:
         """A batch is over, and has as many items as it was told to have."""
@@ -151,7 +178,8 @@ class Examiner:
 
     def _nothing_accepted_is_missing(self) -> None:
         for request_id in self.found.accepted:
-            if request_id not in self.found.records and request_id not in self.found.batches:
+            known = (self.found.records, self.found.batches, self.found.watches)
+            if not any(request_id in each for each in known):
                 self.found.lost[request_id] = "is not in the store"
 
     def _answers_agree_with_the_end(self) -> None:
@@ -177,7 +205,7 @@ class Examiner:
             if call.what.startswith("replay ") and call.outcome != "failed"
         )
         for request_id, record in self.found.records.items():
-            if record.webhook_url:
+            if record.webhook_url and not record.silent:
                 body = self.services.requests.envelope(request_id) or b""
                 self._webhook(request_id, body, came[request_id], replays[request_id])
         for name, batch in self.found.batches.items():

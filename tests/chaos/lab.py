@@ -35,6 +35,7 @@ SETTINGS = {
     "LEASE": str(LEASE),
     "SYNC_DEADLINE": "4",
     "SESSION_WAIT": "1",
+    "WATCH_EVERY_LEAST": "1",
     "WEBHOOK_SCHEDULE": ",".join(["1", "1", "2", "2", "3", "3", *["5"] * 60]),
     "WORKER_THREADS": "8",
     "DELIVERER_THREADS": "16",

@@ -19,7 +19,16 @@ from urllib.parse import urlsplit
 
 import requests
 
-from tests.chaos.operations import CANCEL, CANCELLED_BATCH, POLL, REPLAY, SYNC, Operation
+from tests.chaos.operations import (
+    CANCEL,
+    CANCELLED_BATCH,
+    POLL,
+    REPLAY,
+    SYNC,
+    WATCH,
+    WATCHED_EVERY,
+    Operation,
+)
 from tests.e2e.clients import Customer
 
 OK = "ok"
@@ -46,7 +55,7 @@ class Call:
     outcome: str
     status: int = 0
     code: str = ""
-    request_id: str = ""  # or that of the batch
+    request_id: str = ""  # or that of the batch or watch
     final: str = ""  # the envelope's status when it was final, with its code or outcome
     key: str = ""
     webhook: bool = False
@@ -175,6 +184,8 @@ class Line:
         request_id = self.submit(operation)
         if not request_id:
             return
+        if operation.kind == WATCH:
+            return
         if operation.is_batch:
             if operation.kind == CANCELLED_BATCH:
                 self.call(operation, "cancel", "POST", f"/api/batches/{request_id}/cancel")
@@ -193,12 +204,14 @@ class Line:
     def submit(self, operation: Operation, *, body: Mapping[str, Any] | None = None) -> str | None:
         """Ask for stories; with a key, again and again until it is known how that went.
 
-        Returns the id of the request or the batch.
+        Returns the id of the request, the batch or the watch.
         """
         asked = dict(body or {"username": operation.username})
         path = STORIES
         if operation.is_batch:
             path, asked = f"{STORIES}/batch", {"usernames": operation.names, "webhookMode": operation.mode}
+        if operation.kind == WATCH:
+            path, asked = "/api/watches", {"username": operation.username, "every": WATCHED_EVERY}
         if operation.receiver:
             asked["webhookUrl"] = self._load.webhook_url(operation)
         headers = {"Idempotency-Key": operation.key} if operation.key else {}
@@ -246,8 +259,8 @@ class Line:
 def _judged(seen: dict[str, Any], answer: requests.Response) -> Call:
     body = answer.json() if answer.content else {}
     code = body.get("code", "")
-    request_id = body.get("requestId") or body.get("batchId", "")
-    if not request_id.startswith(("req_", "bat_")):
+    request_id = body.get("requestId") or body.get("batchId") or body.get("watchId", "")
+    if not request_id.startswith(("req_", "bat_", "wat_")):
         request_id = ""  # an exchange that made no request has an id of another kind
     final = ""
     if "finishedAt" in body and "requestId" in body:

@@ -20,7 +20,8 @@ CANCEL = "cancel"
 REPLAY = "replay"  # a webhook, and an earlier one sent again
 BATCH = "batch"
 CANCELLED_BATCH = "cancelled batch"
-_KINDS = {WEBHOOK: 64, POLL: 9, SYNC: 12, CANCEL: 5, REPLAY: 8, BATCH: 1.6, CANCELLED_BATCH: 0.4}
+WATCH = "watch"  # from then on, every few seconds
+_KINDS = {WEBHOOK: 64, POLL: 9, SYNC: 12, CANCEL: 5, REPLAY: 8, BATCH: 1.6, CANCELLED_BATCH: 0.4, WATCH: 0.6}
 
 # What is under a name of `.hooks.test` is resolved by inside/sitecustomize.py.
 _RECEIVERS = {
@@ -45,6 +46,10 @@ _NAMES = {
 }
 _PEOPLE = 400
 _BATCH_SIZES = (2, 40)
+WATCHED_EVERY = "5s"
+# A receiver that says 410 would pause the watch.
+_WATCHERS = {"http://127.0.0.1/fine": 60, "http://127.0.0.1/flaky": 30, "http://127.0.0.1/late": 10}
+_WATCHED = {"user{}": 80, "stickers_user{}": 10, "flaky_user{}": 10}
 _WITH_KEY = 0.85
 _BY_THE_POOR = 0.03
 
@@ -78,6 +83,9 @@ def operations(seed: int, count: int) -> Iterator[Operation]:
         kind = _draw(rng, _KINDS)
         is_batch = kind in (BATCH, CANCELLED_BATCH)
         takes_webhook = kind in (WEBHOOK, REPLAY) or ((is_batch or kind == CANCEL) and rng.random() < 0.5)
+        if kind == WATCH:
+            yield _watch(rng, number)
+            continue
         yield Operation(
             number,
             POOR if rng.random() < _BY_THE_POOR else rng.randrange(POOR),
@@ -88,6 +96,12 @@ def operations(seed: int, count: int) -> Iterator[Operation]:
             tuple(_name(rng) for _ in range(rng.randint(*_BATCH_SIZES))) if is_batch else (),
             rng.choice(WEBHOOK_MODES),
         )
+
+
+def _watch(rng: random.Random, number: int) -> Operation:
+    # Names nobody else asks for, so that what a watch brings was fetched for it.
+    name = _draw(rng, _WATCHED).format(_PEOPLE + number)
+    return Operation(number, rng.randrange(POOR), WATCH, name, _draw(rng, _WATCHERS), has_key=True)
 
 
 def _name(rng: random.Random) -> str:

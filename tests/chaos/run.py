@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from service.actions.deliveries import replay_failed
+from service.domain.requests import SUCCEEDED
 from service.stores import keys
 from tests.chaos.check import Examiner, Findings
 from tests.chaos.faults import Fault, Scene, deck
@@ -83,8 +85,9 @@ class Run:
             load.gate.rate = 1_000.0
             self.lab.heal()
             load.join(600)
+        live = self._last_looks(load)
         quiet = self._await_quiet()
-        return self._reckon(time.monotonic() - begun, quiet)
+        return self._reckon(time.monotonic() - begun, quiet, live)
 
     def close(self) -> None:
         """End everything, whatever state it is in."""
@@ -124,6 +127,18 @@ class Run:
                 f"{load.gate.open_requests} open"
             )
 
+    def _last_looks(self, load: Load) -> dict[str, set[str]]:
+        """Let each watch look once more, now that all is well, and pause it; return what there was to see."""
+        live = {}
+        for customer in load.customers:
+            for watch in customer.call("GET", "/api/watches", params={"limit": 200}).json()["watches"]:
+                seen = customer.stories(watch["username"], prefer="wait=20", maxAge=0).json()
+                live[watch["watchId"]] = {item["pk"] for item in seen["data"]["items"]}
+                path = f"/api/watches/{watch['watchId']}"
+                await_true(lambda ask=customer.call, path=path: _looked(ask, path), 60)
+                assert customer.call("POST", f"{path}/pause").ok
+        return live
+
     def _await_quiet(self) -> float:
         """Send again what was given up, as an operator would, and wait until nothing is owed any more."""
         begun = time.monotonic()
@@ -141,9 +156,10 @@ class Run:
                 pipe.zcard(keys.due_hosts(shard))
             return not any(pipe.execute())
 
-    def _reckon(self, seconds: float, quiet: float) -> Result:
+    def _reckon(self, seconds: float, quiet: float, live: Mapping[str, set[str]]) -> Result:
         arrivals = list(self.lab.receivers.arrivals())
-        examiner = Examiner(self.lab.services, self._accounts, self._opening, self.history.calls, arrivals)
+        opening = {account_id: self._opening[account_id] for account_id in self._accounts}
+        examiner = Examiner(self.lab.services, opening, self.history.calls, arrivals, live)
         findings = examiner.examine()
         audit = self.lab.storyhook("audit")
         if audit.returncode != 0:
@@ -160,6 +176,15 @@ class Run:
             quiet,
             arrivals,
         )
+
+
+def _looked(ask: Callable[..., Any], path: str) -> bool:
+    """Have a watch run; tell whether it saw what there is."""
+    answer = ask("POST", f"{path}/run")
+    if not answer.ok:
+        return False
+    ended = ask("GET", f"/api/requests/{answer.json()['requestId']}", params={"wait": 20})
+    return bool(ended.json().get("status") == SUCCEEDED)
 
 
 class _Backlog:
