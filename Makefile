@@ -18,7 +18,7 @@ demo: .venv/.run ## try the whole service out, step by step, without a person
 	@$(BIN)/storyhook demo
 
 test: .venv/.dev ## run all tests
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.dev ## check style, types and the direction of imports
 	@$(BIN)/ruff check .
