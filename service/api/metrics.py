@@ -17,6 +17,13 @@ from service.domain.ports import Services
 JOB_BOUNDS = ("0.1", "0.25", "0.5", "1", "2.5", "5", "10", "30", "60")
 ATTEMPT_BOUNDS = ("0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "15")
 
+COUNTERS = (
+    ("storyhook_requests_accepted", "Requests accepted", "accepted"),
+    ("storyhook_requests_shared", "Requests ended with what was fetched for others", "shared"),
+    ("storyhook_requests_parked", "Requests put back for a session", "parked"),
+    ("storyhook_batches_accepted", "Batches accepted", "batches"),
+)
+
 
 class StoreCollector(Collector):
     """Collects at scrape time."""
@@ -28,12 +35,8 @@ class StoreCollector(Collector):
         counters = self._services.stats.counters()
         yield _labelled("storyhook_requests", "Requests that ended", "outcome", counters, "outcome:")
         yield _labelled("storyhook_delivery_attempts", "Webhook attempts", "result", counters, "delivery:")
-        accepted = counters.get("accepted", 0)
-        yield CounterMetricFamily("storyhook_requests_accepted", "Requests accepted", value=accepted)
-        parked = counters.get("parked", 0)
-        yield CounterMetricFamily(
-            "storyhook_requests_parked", "Requests put back for a session", value=parked
-        )
+        for name, text, field in COUNTERS:
+            yield CounterMetricFamily(name, text, value=counters.get(field, 0))
         yield _histogram("storyhook_job_seconds", "Seconds from accepted to ended", "job_seconds", JOB_BOUNDS,
                          counters, counted="outcome:")  # fmt: skip
         yield _histogram("storyhook_attempt_seconds", "Seconds of a webhook attempt", "attempt_seconds",
@@ -49,6 +52,8 @@ class StoreCollector(Collector):
         yield GaugeMetricFamily("storyhook_circuits_open", "Receiving hosts held off", value=circuits)
         alive = len(self._services.stats.workers())
         yield GaugeMetricFamily("storyhook_workers", "Worker processes alive", value=alive)
+        waiting = self._services.bulk.waiting()
+        yield GaugeMetricFamily("storyhook_bulk_waiting", "Requests that wait their turn", value=waiting)
         depth = GaugeMetricFamily("storyhook_queue_depth", "Messages waiting", labels=["queue"])
         for queue, size in self._services.queue.depths().items():
             depth.add_metric([queue], size)

@@ -183,3 +183,11 @@ def test_metrics_of_the_store_are_told_while_the_broker_is_out(quick: Callable[.
 
     assert timer.seconds < 4
     assert samples["storyhook_requests_total"] == {("found",): 1}
+
+
+def test_metrics_show_batches_and_who_waits_for_a_turn(front: Front) -> None:
+    answer = front.call("POST", "/api/instagram/stories/batch", json={"usernames": ["nasa", "bbc"]})
+    assert answer.status_code == 202
+    samples = scrape(front)
+    assert samples["storyhook_batches_accepted_total"] == {(): 1}
+    assert samples["storyhook_bulk_waiting"] == {(): 2}
