@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from service.domain import ids
 from service.domain.audit import Fold
 from service.domain.batches import EACH, BatchRecord, summary
-from service.domain.credits import CACHED, CHARGE, FOUND, HOLD
+from service.domain.credits import CACHED, CHARGE, FOUND, HOLD, NOTHING_NEW
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
 from service.domain.watches import Watch
@@ -153,7 +153,8 @@ class Examiner:
         if not record.is_final:
             self.found.lost[name] = f"is {record.status}"
             return
-        outcome = CACHED if record.cached else record.outcome or record.code or ""
+        shared = record.cached and record.outcome != NOTHING_NEW  # which has a price of its own either way
+        outcome = CACHED if shared else record.outcome or record.code or ""
         price = self.services.policy.prices.charge_for(record.operation, outcome, record.hold)
         if len(charges) > 1 or sum(charges) > price:
             self.found.double_charged[name] = f"charged {charges} for {record.outcome or record.code}"
