@@ -21,20 +21,15 @@ from typing import IO
 from service import __version__
 from service.domain import ids
 from service.domain.audit import Difference, Fold
+from service.domain.backup_files import LINE_MOST, Sealer, Unsealer
+from service.domain.backup_moments import as_of, is_summary, is_unknown, recounted
 from service.domain.backups import (
-    LINE_MOST,
     CountersCopy,
     Header,
     LedgerCopy,
     Record,
     RequestCopy,
-    Sealer,
     Tally,
-    Unsealer,
-    as_of,
-    is_summary,
-    is_unknown,
-    recounted,
 )
 from service.domain.batches import Tally as BatchTally
 from service.domain.credits import HOLD, LedgerEntry
