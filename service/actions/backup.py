@@ -35,7 +35,8 @@ from service.domain.batches import Tally as BatchTally
 from service.domain.credits import HOLD, LedgerEntry
 from service.domain.envelopes import timestamp
 from service.domain.errors import ConfigurationError, Conflict, ValidationFailed
-from service.domain.ports import BackupStore, Services
+from service.domain.ports import Services
+from service.domain.ports.books import BackupStore
 
 REQUESTS_AT_ONCE = 50
 # Idempotency keys live for a day; the rest is for clocks that differ.

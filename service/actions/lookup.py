@@ -10,7 +10,8 @@ from typing import TypeVar
 from service.domain import ids
 from service.domain.batches import BatchRecord
 from service.domain.errors import NotFound, ValidationFailed
-from service.domain.ports import Services, Waiter
+from service.domain.ports import Services
+from service.domain.ports.work import Waiter
 from service.domain.requests import Page, RequestRecord
 
 T = TypeVar("T", RequestRecord, BatchRecord)

@@ -17,7 +17,7 @@ from instagrapi import Client
 
 from service.domain.errors import FetchError, NoSessionFree, SessionVerdict, StoreUnavailable, UpstreamBlocked
 from service.domain.instagram import Leased
-from service.domain.ports import SessionStore
+from service.domain.ports.instagram import SessionStore
 from workers.sources import transport
 from workers.sources.verdicts import DEFAULT_RESTS, RestTimes, escalate
 

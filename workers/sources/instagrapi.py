@@ -24,7 +24,7 @@ from service.domain.errors import (
     UserNotFound,
 )
 from service.domain.instagram import NOT_FOUND, Known, Missing
-from service.domain.ports import InstagramIdStore
+from service.domain.ports.instagram import InstagramIdStore
 from workers.sources.accounts import Lent, SessionPool
 from workers.sources.contract import GoOn, Reel, always
 from workers.sources.verdicts import RestTimes, drifted, translate

@@ -1,0 +1,103 @@
+"""What an audit, a backup and a restore read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from service.domain.backups import (
+    AccountCopy,
+    BatchCopy,
+    CountersCopy,
+    IdempotencyCopy,
+    PoolCopy,
+    Record,
+    RequestCopy,
+    SessionCopy,
+    WatchCopy,
+)
+from service.domain.batches import BatchRecord
+from service.domain.credits import Balance, LedgerEntry
+from service.domain.requests import RequestRecord
+
+
+class BookStore(Protocol):
+    """What an audit reads, and the one thing it may repair."""
+
+    def closing(self, account_id: str) -> tuple[Balance, str | None]:
+        """Return the balance and the id of the ledger's last entry, both of one moment."""
+        ...
+
+    def ledger(self, account_id: str, after: str | None, until: str) -> Iterator[list[LedgerEntry]]: ...
+    def requests(self, account_id: str) -> Iterator[list[RequestRecord]]: ...
+    def batches(self, account_id: str) -> Iterator[list[BatchRecord]]: ...
+    def items(self, batch: BatchRecord) -> Iterator[list[RequestRecord]]:
+        """Yield pages of a batch's requests that are still kept."""
+        ...
+
+    def is_watched(self, request_id: str) -> bool: ...
+    def delivery_is_safe(self, request_id: str) -> bool: ...
+    def void_hold(self, account_id: str, request_id: str, amount: int) -> bool: ...
+
+
+class BackupStore(Protocol):
+    """What a backup reads, page by page, and what a restore writes.
+
+    ``key_check`` tells the SECRET_KEY of this installation from others, without telling the key;
+    ``newest_format`` is the newest format of data this version reads.
+    """
+
+    key_check: str
+    newest_format: int
+
+    def kind(self) -> tuple[int, int]:
+        """Return the format of the data and the number of shards."""
+        ...
+
+    def account_ids(self) -> list[str]: ...
+    def account(self, account_id: str) -> tuple[AccountCopy, list[WatchCopy], str | None] | None:
+        """Return an account, its watches and the id of its ledger's last entry, all of one moment."""
+        ...
+
+    def ledger(self, account_id: str, after: str | None, until: str) -> list[LedgerEntry]:
+        """Return the next entries, oldest first, from after ``after`` to ``until`` inclusive."""
+        ...
+
+    def request_ids(self, account_id: str, below: str | None) -> list[str]:
+        """Return the next ids of the account's list, newest first; the last page is empty."""
+        ...
+
+    def delivery_ids(self, account_id: str, below: str | None) -> list[str]: ...
+    def requests(self, account_id: str, request_ids: Sequence[str]) -> list[RequestCopy]:
+        """Return what there is of these requests, each of one moment, without the results."""
+        ...
+
+    def batches(self, account_id: str, batch_ids: Sequence[str]) -> list[BatchCopy]:
+        """Return what there is of these batches."""
+        ...
+
+    def with_results(self, copies: Sequence[RequestCopy]) -> list[RequestCopy]:
+        """Return the same with the results that are kept."""
+        ...
+
+    def idempotency_keys(self, cursor: int) -> tuple[int, list[IdempotencyCopy]]:
+        """Return the next cursor, 0 at the end, and the keys found on the way; one may come twice."""
+        ...
+
+    def counters(self, shards: int) -> list[CountersCopy]: ...
+    def sessions(self) -> tuple[list[SessionCopy], PoolCopy]: ...
+    def target(self) -> tuple[int, str | None]:
+        """Return how many accounts there are, and the checksum of the backup being restored, if any."""
+        ...
+
+    def begin(self, digest: str) -> None:
+        """Mark the store: until `complete` no process starts over it."""
+        ...
+
+    def write(self, records: Iterator[Record]) -> None:
+        """Write records, replacing what is there under the same names."""
+        ...
+
+    def complete(self, data_format: int, shards: int) -> None:
+        """Take the mark away."""
+        ...

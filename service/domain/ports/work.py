@@ -1,0 +1,238 @@
+"""Requests, batches, watches, and how they reach the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from service.domain.batches import BatchRecord, BatchSubmission
+from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
+from service.domain.sharing import Flight, Landing, Shared
+from service.domain.watches import Watch
+
+
+class Waiter(Protocol):
+    """Listens for the end of one request; obtained before the state is looked at."""
+
+    def wait(self, seconds: float) -> bool:
+        """Block until the request ends or ``seconds`` pass; tell whether it ended."""
+        ...
+
+
+class RequestStore(Protocol):
+    """The life of requests."""
+
+    def submit(self, submission: Submission) -> RequestRecord:
+        """Store a request and hold its price in one step.
+
+        Returns the request as stored: with a known idempotency key the original one, under its own
+        id, and nothing is held again; so with a watch of which a request is open. Raises
+        InsufficientCredits, IdempotencyKeyReuse, and Conflict when the watch is paused or gone.
+        """
+        ...
+
+    def get(self, request_id: str) -> RequestRecord | None: ...
+    def get_many(self, request_ids: Sequence[str]) -> list[RequestRecord | None]: ...
+    def envelopes(self, request_ids: Sequence[str]) -> list[bytes | None]: ...
+    def envelope(self, request_id: str) -> bytes | None:
+        """Return the final envelope (JSON), or None before the end or after its lifetime."""
+        ...
+
+    def waiter(self, request_id: str) -> AbstractContextManager[Waiter]: ...
+
+    def page(
+        self, account_id: str, *, status: str | None, username: str | None, cursor: str | None, limit: int
+    ) -> Page[RequestRecord]: ...
+
+    def claim(self, request_id: str, batch_id: str | None = None) -> Claim | None:
+        """Take the request for work; None when it has ended or another worker holds it.
+
+        An item of a batch is counted there: ``batch_id`` is that of its record.
+        """
+        ...
+
+    def claim_many(self, records: Sequence[RequestRecord]) -> list[Claim | None]: ...
+    def renew(self, claim: Claim) -> None:
+        """Prolong the lease. Raises LeaseLost."""
+        ...
+
+    def renew_many(self, claims: Sequence[Claim]) -> None:
+        """Prolong the leases of those that are still held."""
+        ...
+
+    def release(self, claim: Claim, delay: float | None = None) -> None:
+        """Give a claimed request back, as if it had not been taken up. Raises LeaseLost.
+
+        With a ``delay`` (seconds) it waits for an Instagram session: it is published again then, and
+        the wait is added to its ``parked``.
+        """
+        ...
+
+    def park(self, record: RequestRecord, delay: float) -> bool:
+        """Make a queued request wait for a session as well; False when it is not queued (any more)."""
+        ...
+
+    def finish(self, claim: Claim, ending: Ending) -> Owed | None:
+        """End a claimed request; return the delivery it owes. Raises LeaseLost."""
+        ...
+
+    def cancel(self, request: RequestRecord, ending: Ending) -> Owed | None:
+        """End a queued request; return the delivery it owes. Raises Conflict."""
+        ...
+
+    def cancel_many(self, endings: Sequence[tuple[RequestRecord, Ending]]) -> list[Owed]:
+        """End those of these requests that are queued; return the deliveries they owe."""
+        ...
+
+    def trim(self, account_id: str) -> int:
+        """Drop ids past their lifetime from the account's list; return how many."""
+        ...
+
+    def stranded(self, limit: int) -> list[RequestRecord]:
+        """Return open requests nobody works on, and postpone their next look."""
+        ...
+
+    def postpone(self, request_id: str) -> int:
+        """Look again after twice the wait; return how often it was looked in vain, 0 after the end."""
+        ...
+
+    def leave(self, request_ids: Sequence[str]) -> None:
+        """Look at open requests much later: they stand in the bulk queue."""
+        ...
+
+
+class BatchStore(Protocol):
+    """Batches; their items are requests like others."""
+
+    def submit(self, submission: BatchSubmission) -> BatchRecord:
+        """Store a batch and hold the price of all its items in one step.
+
+        With ``clamp`` it has as many items as the balance pays for. Returns the batch as stored: with a known
+        idempotency key the original one, under its own id. Raises InsufficientCredits, IdempotencyKeyReuse.
+        """
+        ...
+
+    def get(self, batch_id: str) -> BatchRecord | None: ...
+    def page(self, account_id: str, *, cursor: str | None, limit: int) -> Page[BatchRecord]: ...
+    def cancel(self, batch_id: str) -> bool:
+        """Mark a batch cancelled unless it has ended; tell whether it is marked."""
+        ...
+
+    def trim(self, account_id: str) -> int:
+        """Drop ids past their lifetime from the account's list; return how many."""
+        ...
+
+
+class WatchStore(Protocol):
+    """Watches, and what each has seen and is owed."""
+
+    def add(self, watch: Watch, idempotency_key: str | None = None) -> Watch:
+        """Store a watch, active and due at once. Raises Conflict when the account has too many."""
+        ...
+
+    def get(self, watch_id: str) -> Watch | None: ...
+    def page(self, account_id: str, *, cursor: str | None, limit: int) -> Page[Watch]: ...
+    def pause(self, watch_id: str, reason: str) -> Watch | None:
+        """Pause a watch; one that is paused keeps its reason. None when there is none."""
+        ...
+
+    def resume(self, watch_id: str) -> Watch | None:
+        """Make a paused watch active, its next run due at once. None when there is none."""
+        ...
+
+    def remove(self, watch: Watch) -> bool: ...
+    def seen(self, watch_id: str, items: Sequence[str]) -> frozenset[str]:
+        """Return which of these items the watch has delivered."""
+        ...
+
+    def owed(self, watch_id: str) -> list[tuple[str, int]]:
+        """Return requests whose webhook may not have arrived, and when they ended (Unix ms), oldest first."""
+        ...
+
+    def settle(self, watch_id: str, request_ids: Sequence[str]) -> None:
+        """Owe these no longer."""
+        ...
+
+    def overdue(self, limit: int) -> list[str]:
+        """Return watches whose run should have begun, and postpone their next look."""
+        ...
+
+    def active(self) -> Iterator[list[Watch]]:
+        """Yield all active watches, some at a time."""
+        ...
+
+
+class Schedules(Protocol):
+    """When watches run. Raises StoreUnavailable when beat's schedule cannot be read or written."""
+
+    def check(self, every: str, least: int) -> str:
+        """Return ``every`` as it is kept.
+
+        Raises ValidationFailed naming ``every`` when it is neither an interval nor a cron expression, or
+        leaves less than ``least`` seconds between two runs.
+        """
+        ...
+
+    def next_after(self, every: str, at_ms: int) -> int:
+        """Return when the next run after ``at_ms`` is due, both in Unix milliseconds."""
+        ...
+
+    def put(self, watch: Watch) -> None:
+        """Have beat run a watch, at once and from then on."""
+        ...
+
+    def remove(self, watch_id: str) -> None: ...
+    def entries(self) -> frozenset[str]:
+        """Return the ids of the watches beat runs."""
+        ...
+
+
+class ReelStore(Protocol):
+    """Reels that are shared, and who fetches one right now."""
+
+    def get(self, username: str) -> tuple[Shared | None, int]:
+        """Return what may be shared of an account, and the store's time (Unix ms)."""
+        ...
+
+    def get_many(self, usernames: Sequence[str]) -> tuple[list[Shared | None], int]: ...
+    def board(self, username: str, request_id: str) -> Flight | None:
+        """Begin a fetch; None when somebody fetches already: then the request waits for that."""
+        ...
+
+    def board_many(self, requests: Sequence[RequestRecord]) -> list[Flight | None]: ...
+
+    def land(self, flight: Flight, landing: Landing | None) -> list[str]:
+        """End a fetch with what may be shared (None: nothing); return the ids of those who waited."""
+        ...
+
+    def land_many(self, landings: Sequence[tuple[Flight, Landing | None]]) -> list[list[str]]: ...
+
+
+class BulkStore(Protocol):
+    """Requests nobody waits for, in the order in which accounts take turns."""
+
+    def push(self, account_id: str, request_ids: Sequence[str]) -> int:
+        """Put requests of an account at the end of its turns; return how many were not there yet."""
+        ...
+
+    def take(self, count: int) -> list[str]:
+        """Take up to ``count`` requests whose turn it is."""
+        ...
+
+    def absent(self, request_ids: Sequence[str]) -> list[str]:
+        """Return those that do not stand in the queue."""
+        ...
+
+    def remove(self, request_ids: Sequence[str]) -> None: ...
+    def waiting(self) -> int: ...
+
+
+class Queue(Protocol):
+    """Hints to the workers. The store is the truth; a hint may get lost or come twice."""
+
+    def enqueue(self, task: str, queue: str, *args: str) -> bool:
+        """Publish a task; False (never an error) when the broker did not take it."""
+        ...
+
+    def depths(self) -> dict[str, int]: ...
