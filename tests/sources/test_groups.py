@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -14,8 +15,9 @@ from pytest_httpserver import HTTPServer
 from redis import Redis
 from werkzeug import Request, Response
 
-from service.domain.errors import AccountPrivate, FetchError, StoreUnavailable, UserNotFound
+from service.domain.errors import AccountPrivate, FetchError, NoSessionFree, StoreUnavailable, UserNotFound
 from service.domain.instagram import NOT_FOUND, SessionState
+from tests.sources.conftest import until
 from workers.sources.contract import Reel
 
 THIRTY = [f"user{number}" for number in range(30)]
@@ -501,3 +503,35 @@ def test_what_alone_is_final_is_final_in_a_group(world: Any, instagram: Scripted
     for _ in range(2):
         found = world.source.reels(["a", "b", "c"])
         assert [type(found[name]) for name in "abc"] == [AccountPrivate, Reel, UserNotFound]
+
+
+# --- callers who wait ----------------------------------------------------------------------------
+
+
+def test_a_caller_has_the_only_session_before_the_group_is_through(
+    make_world: Make, simulator: str, asked: Asked
+) -> None:
+    world = make_world(simulator, wait_seconds=10.0)
+    knobs(simulator, latency_ms=60)
+    with ThreadPoolExecutor(1) as threads:
+        group = threads.submit(world.source.reels, THIRTY)
+        until(lambda: asked().get("usernameinfo", 0) >= 3)
+        before = asked()["usernameinfo"]
+        assert world.source.stories("somebody").user["username"] == "somebody"
+        found = group.result(30)
+    looked_up = asked()["usernameinfo"] - 1
+    assert looked_up <= before + 10, "it made no further look-ups once a caller waited"
+    assert 3 <= len(found) == looked_up < 30, "what it knew by then was asked for, the rest is left"
+    assert asked()["reels_media"] == 1
+
+
+def test_a_group_takes_no_session_while_a_caller_waits(
+    make_world: Make, simulator: str, asked: Asked
+) -> None:
+    world = make_world(simulator)
+    with world.pool.client(), pytest.raises(NoSessionFree):
+        world.source.stories("somebody")
+    assert world.pool.wanted()
+    with pytest.raises(NoSessionFree):
+        world.source.reels(["anna", "ben"])
+    assert asked() == {}
