@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 from flask import Response, current_app, request, stream_with_context
 from flask.views import MethodView
-from marshmallow import fields, validate
 
 from service.actions.batch import (
     BatchOptions,
@@ -21,23 +20,26 @@ from service.actions.batch import (
     submit_batch,
 )
 from service.api.answers import JSON, POLL_AFTER, json_response
+from service.api.batch_schemas import (
+    AcceptedSchema,
+    BatchListSchema,
+    BatchSchema,
+    OptionsSchema,
+    ResultsQuerySchema,
+    ResultsSchema,
+    ViewSchema,
+    WaitSchema,
+)
 from service.api.blueprint import ApiBlueprint
 from service.api.context import account, require_account, services, wait_for_batch
 from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
 from service.api.parsing import cut_at, parser, whole_body
-from service.api.schemas import EnvelopeSchema, PageQuerySchema, WireSchema
+from service.api.schemas import PageQuerySchema
 from service.api.stories import IDEMPOTENCY_HEADER
 from service.domain import namelists
 from service.domain.batches import (
-    BATCH_STATES,
-    BOTH,
     CLAMP,
-    EACH,
-    ON_INSUFFICIENT_CREDITS,
-    REJECT,
-    SUMMARY,
-    WEBHOOK_MODES,
     BatchRecord,
     results_path,
     view,
@@ -45,11 +47,8 @@ from service.domain.batches import (
 from service.domain.envelopes import timestamp
 from service.domain.errors import UnsupportedMediaType, ValidationFailed
 from service.domain.namelists import Entry, NameList
-from service.domain.policy import POLL_WAIT_MAX
-from service.domain.sharing import MAX_AGE_DEFAULT, MAX_AGE_MOST
 
 NDJSON = "application/x-ndjson"
-MOST = f"{namelists.NAMES_MOST:,}"
 
 submit_blueprint = ApiBlueprint(
     "batch", __name__, url_prefix="/api/instagram", description="Instagram stories"
@@ -57,134 +56,6 @@ submit_blueprint = ApiBlueprint(
 blueprint = ApiBlueprint("batches", __name__, url_prefix="/api/batches", description="Your batches")
 for _each in (submit_blueprint, blueprint):
     _each.before_request(require_account)
-
-
-class OptionsSchema(WireSchema):
-    """What may be said about a batch beside the names: in the query when the body is no JSON."""
-
-    webhook_url = fields.Str(allow_none=True, metadata={"format": "uri"})
-    webhook_mode = fields.Str(
-        load_default=EACH,
-        validate=validate.OneOf(WEBHOOK_MODES),
-        metadata={"description": f"{EACH}: every result; {SUMMARY}: counts at the end; {BOTH}"},
-    )
-    max_age = fields.Int(load_default=MAX_AGE_DEFAULT, validate=validate.Range(0, MAX_AGE_MOST))
-    on_insufficient_credits = fields.Str(
-        load_default=REJECT,
-        validate=validate.OneOf(ON_INSUFFICIENT_CREDITS),
-        metadata={"description": f"{CLAMP} accepts as many as the balance pays for"},
-    )
-    strict = fields.Bool(load_default=False, metadata={"description": "refuse all when one name is invalid"})
-    idempotency_key = fields.Str(
-        allow_none=True, metadata={"description": "for tools that cannot set the header Idempotency-Key"}
-    )
-
-
-class NamesField(fields.List):
-    """A list whose items are looked at later: what is wrong with one of them is told by its place."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
-        if not isinstance(value, list):
-            raise self.make_error("invalid")
-        return value
-
-
-class BatchSchema(OptionsSchema):
-    """Whose stories, and where to send them."""
-
-    usernames = NamesField(
-        fields.Str(),
-        required=True,
-        metadata={"description": f"1 to {MOST} names, @names or profile URLs", "example": ["instagram"]},
-    )
-    max_age = fields.Int(strict=True, load_default=MAX_AGE_DEFAULT, validate=validate.Range(0, MAX_AGE_MOST))
-
-
-class LineSchema(WireSchema):
-    """A line of the list."""
-
-    line = fields.Int()
-    username = fields.Str()
-    external_id = fields.Str()
-
-
-class InvalidSchema(WireSchema):
-    """A line that is no name."""
-
-    line = fields.Int()
-    value = fields.Str()
-    error = fields.Str()
-
-
-class AcceptedSchema(WireSchema):
-    """A batch as accepted."""
-
-    success = fields.Bool()
-    batch_id = fields.Str()
-    status = fields.Str(validate=validate.OneOf(BATCH_STATES))
-    accepted = fields.Int()
-    credits_held = fields.Int()
-    duplicates = fields.List(fields.Nested(LineSchema), metadata={"description": "names that came before"})
-    invalid = fields.List(fields.Nested(InvalidSchema))
-    unpaid = fields.List(fields.Str(), metadata={"description": "with clamp: what the balance did not pay"})
-    created_at = fields.DateTime()
-    results = fields.Str(metadata={"description": "where the results are"})
-
-
-class ViewSchema(WireSchema):
-    """A batch: how far it is, what came of it. Its webhook carries the same."""
-
-    success = fields.Bool()
-    batch_id = fields.Str()
-    status = fields.Str(validate=validate.OneOf(BATCH_STATES))
-    total = fields.Int()
-    states = fields.Dict(keys=fields.Str(), values=fields.Int())
-    outcomes = fields.Dict(keys=fields.Str(), values=fields.Int())
-    cached = fields.Int(metadata={"description": "how many were fetched for an earlier request"})
-    progress = fields.Float(metadata={"description": "0 to 1"})
-    item_count = fields.Int(metadata={"description": "stories found"})
-    credits_held = fields.Int()
-    credits_charged = fields.Int()
-    webhook_url = fields.Str(allow_none=True)
-    webhook_mode = fields.Str()
-    max_age = fields.Int()
-    created_at = fields.DateTime()
-    started_at = fields.DateTime(allow_none=True)
-    finished_at = fields.DateTime(allow_none=True)
-    eta = fields.DateTime(allow_none=True, metadata={"description": "when it ends at its speed so far"})
-    results = fields.Str()
-
-
-class BatchListSchema(WireSchema):
-    """A page of batches."""
-
-    batches = fields.List(fields.Nested(ViewSchema))
-    next_cursor = fields.Str(allow_none=True)
-
-
-class WaitSchema(WireSchema):
-    """How to look at a batch."""
-
-    wait = fields.Float(
-        load_default=0.0, validate=validate.Range(0, POLL_WAIT_MAX), metadata={"description": "long-poll"}
-    )
-
-
-class ResultsQuerySchema(PageQuerySchema):
-    """Which results, and how."""
-
-    data = fields.Bool(load_default=True, metadata={"description": "false leaves `data` out"})
-    format = fields.Str(
-        validate=validate.OneOf(["json", "ndjson"]),
-        metadata={"description": "ndjson streams all from the cursor on, a line each; or by Accept"},
-    )
-
-
-class ResultsSchema(WireSchema):
-    """A page of envelopes, in the order of the names."""
-
-    results = fields.List(fields.Nested(EnvelopeSchema))
-    next_cursor = fields.Str(allow_none=True)
 
 
 _READERS: dict[str, Callable[[bytes], NameList]] = {
