@@ -80,6 +80,7 @@ class Bench:
 
     def fairness(self, count: int, calls: int, callers: int) -> dict[str, float]:
         """Return a sync call's times on an idle system and beside a batch of another account, in ms."""
+        self.stack.simulator.knobs(latency_ms=LATENCY_MS)
         self._sync(calls // 4, callers)  # until everything is warm
         idle = self._sync(calls, callers)
         started = time.perf_counter()
