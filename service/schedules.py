@@ -7,6 +7,7 @@ housekeeping, and what beat misses the sweep runs.
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -83,7 +84,7 @@ class BeatSchedules:
         entry = self._entry(watch.watch_id, watch.every)
         # What a beat that was just about to run a deleted entry left behind would hold the first run up.
         entry.delete()
-        entry.last_run_at = None  # due at once
+        entry.last_run_at = _last_run(watch)
         entry.save()
 
     def remove(self, watch_id: str) -> None:
@@ -105,6 +106,13 @@ class BeatSchedules:
         return RedBeatSchedulerEntry(
             _ENTRY + watch_id, RUN, timer, args=[watch_id], options=options, app=self._app
         )
+
+
+def _last_run(watch: Watch) -> datetime | None:
+    """Return from when beat is to count; None, for a watch that is new, resumed or overdue, is at once."""
+    if watch.next_run_at <= time.time() * 1000:
+        return None
+    return datetime.fromtimestamp(watch.last_run_at / 1000, UTC)
 
 
 def _cron(every: str) -> crontab:

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import structlog
 
-from service.domain.deliveries import RESULT_EXPIRED, Attempt, Delivery, DeliveryClaim, plan, spread
+from service.actions import watches
+from service.domain.deliveries import GONE, RESULT_EXPIRED, Attempt, Delivery, DeliveryClaim, plan, spread
 from service.domain.errors import LeaseLost, StoreUnavailable
 from service.domain.ports import Services
 from service.domain.requests import DELIVER, DELIVERIES
@@ -80,7 +81,16 @@ def _record(services: Services, claim: DeliveryClaim, attempt: Attempt) -> str |
     )
     waiting = services.deliveries.record(claim, attempt, then)
     _tell(delivery, attempt, then.status, then.wait)
+    if then.status == GONE:
+        _gone(services, delivery)
     return waiting
+
+
+def _gone(services: Services, delivery: Delivery) -> None:
+    """Pause the watch that sent to a receiver that is gone; its next run would do it, but that may be far."""
+    record = services.requests.get(delivery.request_id)
+    if record is not None and record.watch_id is not None:
+        watches.pause_for_good(services, record.watch_id)
 
 
 def _tell(delivery: Delivery, attempt: Attempt, result: str, wait: float) -> None:

@@ -183,7 +183,7 @@ def _land(
             ending, landing = scrape.judge(services, claim, partial(_brought, found[flight.username]))
             scrape.settle(services, claim, ending)
         else:
-            left.append(_released(services, claim))
+            left += _released(services, claim)
         landings.append((flight, landing))
     for (flight, _), waiting in zip(landings, services.reels.land_many(landings), strict=True):
         scrape.serve_waiting(services, flight.username, waiting)
@@ -196,9 +196,10 @@ def _brought(what: Reel | FetchError) -> Reel:
     return what
 
 
-def _released(services: Services, claim: Claim) -> RequestRecord:
+def _released(services: Services, claim: Claim) -> list[RequestRecord]:
+    """Give a claim back; return its request, nothing when it has ended with its batch."""
     try:
-        services.requests.release(claim)
+        return [claim.request] if scrape.give_back(services, claim) else []
     except LeaseLost:
         log.warning("scrape.lease_lost", requestId=claim.request.request_id, fence=claim.fence)
-    return claim.request
+        return [claim.request]

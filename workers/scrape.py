@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
+from service.actions.cancel import cancelled
 from service.domain.dispatch import publish
 from service.domain.errors import (
+    Conflict,
     FetchError,
     LeaseLost,
     NoSessionFree,
@@ -122,11 +125,27 @@ def put_back(services: Services, claim: Claim, unserved: NoSessionFree) -> None:
         settle(services, claim, Endings(services, claim).failed(unserved))
         return
     try:
-        services.requests.release(claim, delay)
+        give_back(services, claim, delay)
     except LeaseLost:
         log.warning("scrape.lease_lost", requestId=claim.request.request_id, fence=claim.fence)
         return
     log.info("scrape.parked", requestId=claim.request.request_id, seconds=round(delay, 3))
+
+
+def give_back(services: Services, claim: Claim, delay: float | None = None) -> bool:
+    """Release a claimed request; an item of a batch that was cancelled ends. Tell whether it goes on.
+
+    Raises LeaseLost.
+    """
+    services.requests.release(claim, delay)
+    if claim.request.batch_id is None:
+        return True
+    batch = services.batches.get(claim.request.batch_id)
+    if batch is None or not batch.cancelled_at:
+        return True
+    with suppress(Conflict):  # somebody has taken it up again
+        hand_over(services, services.requests.cancel(claim.request, cancelled(services, claim.request)))
+    return False
 
 
 def _delay(services: Services, record: RequestRecord, unserved: NoSessionFree) -> float | None:
@@ -170,8 +189,8 @@ def _fly(
         put_back(services, claim, unserved)
         return None, unserved
     except _Stopped:
-        services.requests.release(claim)
-        publish(services, claim.request)
+        if give_back(services, claim):
+            publish(services, claim.request)
         log.info("scrape.given_back", requestId=request_id)
         return None, None
     settle(services, claim, ending)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from service.actions.cancel import cancelled
 from service.domain import ids
-from service.domain.batches import BatchRecord, BatchSubmission
+from service.domain.batches import EACH, BatchRecord, BatchSubmission
 from service.domain.credits import STORIES
 from service.domain.dispatch import publish_bulk
 from service.domain.envelopes import running
@@ -50,6 +50,9 @@ def submit_batch(
     """
     if options.strict and names.invalid:
         raise ValidationFailed(details=_lines(names))
+    if options.webhook_url is None and options.webhook_mode != EACH:
+        sentence = f"'{options.webhook_mode}' needs a webhookUrl to send to."
+        raise ValidationFailed(details={"webhookMode": [sentence]})
     if options.webhook_url is not None:
         check_url(options.webhook_url, services.policy.webhook_addresses)
     submission = BatchSubmission(

@@ -166,9 +166,14 @@ def _receiver_is_gone(services: Services, watch: Watch) -> bool:
         # A 410 from before the watch was resumed says nothing of now.
         gone = last is not None and last.status == GONE and watch.last_run_at > watch.resumed_at
     if gone:
-        services.watches.pause(watch.watch_id, RECEIVER_GONE)
-        _stop(services, watch.watch_id)
+        pause_for_good(services, watch.watch_id)
     return gone
+
+
+def pause_for_good(services: Services, watch_id: str) -> None:
+    """Pause a watch whose receiver answered 410 Gone."""
+    services.watches.pause(watch_id, RECEIVER_GONE)
+    _stop(services, watch_id)
 
 
 def _make_up(services: Services, watch: Watch, sent_again: frozenset[str]) -> bool:

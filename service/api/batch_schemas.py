@@ -96,7 +96,7 @@ class AcceptedSchema(WireSchema):
     results = fields.Str(metadata={"description": "where the results are"})
 
 
-class ViewSchema(WireSchema):
+class BatchStatusSchema(WireSchema):
     """A batch: how far it is, what came of it. Its webhook carries the same."""
 
     success = fields.Bool()
@@ -123,7 +123,7 @@ class ViewSchema(WireSchema):
 class BatchListSchema(WireSchema):
     """A page of batches."""
 
-    batches = fields.List(fields.Nested(ViewSchema))
+    batches = fields.List(fields.Nested(BatchStatusSchema))
     next_cursor = fields.Str(allow_none=True)
 
 

@@ -24,10 +24,10 @@ from service.api.batch_schemas import (
     AcceptedSchema,
     BatchListSchema,
     BatchSchema,
+    BatchStatusSchema,
     OptionsSchema,
     ResultsQuerySchema,
     ResultsSchema,
-    ViewSchema,
     WaitSchema,
 )
 from service.api.blueprint import ApiBlueprint
@@ -164,7 +164,7 @@ class Batches(MethodView):
 @blueprint.route("/<batch_id>")
 class Batch(MethodView):
     @blueprint.arguments(WaitSchema, location="query")
-    @blueprint.response(200, ViewSchema)
+    @blueprint.response(200, BatchStatusSchema)
     def get(self, query: dict[str, Any], batch_id: str) -> Response:
         """Look how far a batch is; with `wait`, until it has ended"""
         batch = find_batch(services(), account().account_id, batch_id)
@@ -195,7 +195,7 @@ class Results(MethodView):
 
 @blueprint.route("/<batch_id>/cancel")
 class Cancel(MethodView):
-    @blueprint.response(200, ViewSchema)
+    @blueprint.response(200, BatchStatusSchema)
     def post(self, batch_id: str) -> Response:
         """End what has not begun of a batch; its holds are released"""
         return _shown(cancel_batch(services(), account().account_id, batch_id))

@@ -98,7 +98,7 @@ class BatchRecord:
 
     def ends_at(self, now_ms: int) -> int | None:
         """Return when it ends if it goes on as it has so far (Unix ms); None while nothing tells."""
-        done = self.total - self.left
+        done = sum(self.statuses.get(state, 0) for state in (SUCCEEDED, FAILED))  # cancelling is no speed
         if self.is_final or not done or not self.started_at or now_ms <= self.started_at:
             return None
         return now_ms + (now_ms - self.started_at) * self.left // done

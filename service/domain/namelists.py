@@ -23,6 +23,22 @@ SHOWN_MOST = 100  # characters of what is no name
 HEADER_MOST = 65_536  # characters; well below what the csv module takes for a cell
 USERNAME_COLUMN = "username"
 EXTERNAL_ID_COLUMN = "externalid"
+# Alone in the first row of CSV these are no account's name but what the column is called.
+LIKELY_HEADERS = frozenset(
+    {
+        "account",
+        "accounts",
+        "handle",
+        "handles",
+        "name",
+        "names",
+        "profile",
+        "url",
+        "user",
+        "users",
+        "usernames",
+    }
+)
 DELIMITERS = ",;\t"
 # Not what str.splitlines takes for one: a text in JSON or a cell may hold U+2028 and its like.
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -124,13 +140,13 @@ def _columns(cells: Sequence[str], line: int) -> Columns | None:
     if USERNAME_COLUMN in names:
         external = names.index(EXTERNAL_ID_COLUMN) if EXTERNAL_ID_COLUMN in names else None
         return names.index(USERNAME_COLUMN), external
-    if sum(map(bool, cells)) == 1:
+    if sum(map(bool, cells)) == 1 and not LIKELY_HEADERS.intersection(names):
         return None
     raise _bad(f"Line {line}: no column is called '{USERNAME_COLUMN}'. Name one so, or send one name a line.")
 
 
 def _lowered(cells: Sequence[str]) -> list[str]:
-    return [cell.strip().lower() for cell in cells]
+    return [cell.strip().lower().replace("_", "") for cell in cells]
 
 
 def _picked(cells: Sequence[str], columns: Columns | None) -> Line:
@@ -188,7 +204,7 @@ def _name(value: Any) -> str:
     if isinstance(value, _NotJson):
         raise _bad('This line is no JSON. Send one object a line, such as {"username": "instagram"}.')
     if not isinstance(value, str):
-        raise _bad("Give a username: a text.")
+        raise _bad("Give a username: a text. Objects have it in a field 'username'.")
     return parse_username(value)
 
 

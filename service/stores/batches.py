@@ -35,11 +35,7 @@ class Batches:
         if answer == "reuse":
             raise IdempotencyKeyReuse
         if answer == "poor":
-            most = submission.hold * len(submission.entries)
-            raise InsufficientCredits(
-                f"This costs up to {most} credit(s) and {value} are available. Top up the account, or send "
-                "onInsufficientCredits=clamp to have as many as they pay for."
-            )
+            raise InsufficientCredits(_poor(submission, int(value)))
         return BatchRecord(
             batch_id=submission.batch_id,
             account_id=submission.account_id,
@@ -124,6 +120,18 @@ def _keys(submission: BatchSubmission) -> list[str]:
         keys.account_batches(account_id),
         *(keys.request(ids.item_of(submission.batch_id, number)) for number in items),
     ]
+
+
+def _poor(submission: BatchSubmission, available: int) -> str:
+    if submission.clamp:
+        return (
+            f"A name costs up to {submission.hold} credit(s), {available} are available. Top up the account."
+        )
+    most = submission.hold * len(submission.entries)
+    return (
+        f"This costs up to {most} credit(s) and {available} are available. Top up the account, or send "
+        "onInsufficientCredits=clamp to have as many as they pay for."
+    )
 
 
 def batch_record(batch_id: str, fields: dict[str, str]) -> BatchRecord | None:

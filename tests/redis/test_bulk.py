@@ -13,6 +13,7 @@ from redis import Redis
 from redis.connection import AbstractConnection
 
 from service.actions.audit import audit
+from service.actions.batch import cancel_batch
 from service.config import Settings
 from service.domain import ids
 from service.domain.dispatch import CHUNK, HINTS_MOST, publish_bulk
@@ -21,7 +22,7 @@ from service.domain.ports import Services
 from service.domain.requests import BULK, GATHER
 from service.stores import keys
 from tests.conftest import SHARDS, RecordingQueue, make_services
-from tests.redis.kit import Lua, submission
+from tests.redis.kit import Lua, batch_of, items_of, submission
 from workers import gather, scrape, sweep
 from workers.sources.contract import GoOn, Reel, always
 
@@ -510,3 +511,23 @@ def test_thirty_requests_are_less_than_two_round_trips_each(
     monkeypatch.undo()
     assert CHUNK < len(trips) < 2 * CHUNK
     assert [outcome(services, each) for each in asked] == [("found", 1)] * CHUNK
+
+
+def test_what_is_given_back_of_a_cancelled_batch_ends_with_it(services: Services, account_id: str) -> None:
+    batch = services.batches.submit(batch_of(account_id, ["anna", "bert", "carl"]))
+    publish_bulk(services, account_id, items_of(batch))
+
+    class Cancelling(Upstream):
+        def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
+            cancel_batch(services, account_id, batch.batch_id)
+            return super().reels(usernames, go_on)
+
+    upstream = Cancelling(alone=["bert", "carl"])
+    work(services, upstream)
+    assert [outcome(services, each) for each in items_of(batch)] == [("found", 1), *[("cancelled", 0)] * 2]
+    assert upstream.asked == [], "nobody asks for them alone"
+    ended = services.batches.get(batch.batch_id)
+    assert ended is not None
+    assert (ended.status, dict(ended.statuses)) == ("cancelled", {"succeeded": 1, "cancelled": 2})
+    assert services.credits.balance(account_id).held == 0
+    assert audit(services).differences == []

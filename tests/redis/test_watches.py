@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -711,6 +712,22 @@ def test_the_schedule_is_mended(life: Life) -> None:
     assert life.services.schedules.entries() == {kept.watch_id, lost.watch_id}
     assert life.redis.hgetall(f"g:beat:watch:{kept.watch_id}") == before, "what is there stays as it is"
     assert not life.redis.exists("g:beat:watch:left behind by a beat")
+
+
+def test_a_mended_entry_runs_when_its_watch_is_due_and_not_at_once(life: Life) -> None:
+    """After a restore no entry is there: all watches would run in the same second."""
+    made = life.add()
+    life.due()
+    life.services.schedules.remove(made.watch_id)
+    schedule.mend_schedule(life.services)
+    [(_, due)] = life.redis.zrange("g:beat::schedule", 0, -1, withscores=True)
+    assert due == pytest.approx(life.watch.next_run_at / 1000, abs=2)
+    assert due > time.time() + 600
+    life.redis.hset(keys.watch(made.watch_id), "next_run_at", 1)
+    life.services.schedules.remove(made.watch_id)
+    schedule.mend_schedule(life.services)
+    [(_, due)] = life.redis.zrange("g:beat::schedule", 0, -1, withscores=True)
+    assert due <= time.time() + 1, "what was missed is made up for"
 
 
 def test_an_entry_that_outlived_its_watch_ends_with_its_next_run(life: Life) -> None:

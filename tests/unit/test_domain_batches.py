@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -143,15 +144,16 @@ def test_a_batch_is_over_when_its_items_are(changes: dict[str, int], status: str
     ("changes", "seconds"),
     [
         ({}, None),
-        ({"left": 8}, None),  # cancelled one by one, nobody has begun
-        ({"left": 8, "started_at": NOW}, 40),
-        ({"left": 1, "started_at": NOW + 9_000}, 1 / 9),
+        ({"left": 8, "statuses": {"cancelled": 2}, "started_at": NOW}, None),  # cancelling is no speed
+        ({"left": 8, "statuses": {"succeeded": 2}, "started_at": NOW}, 40),
+        ({"left": 4, "statuses": {"failed": 2, "cancelled": 4}, "started_at": NOW}, 20),
+        ({"left": 1, "statuses": {"succeeded": 9}, "started_at": NOW + 9_000}, 1 / 9),
         ({"left": 10, "started_at": NOW}, None),
-        ({"left": 0, "started_at": NOW}, None),
-        ({"left": 8, "started_at": NOW + 60_000}, None),  # the store's clock is ahead of ours
+        ({"left": 0, "statuses": {"succeeded": 10}, "started_at": NOW}, None),
+        ({"left": 8, "statuses": {"succeeded": 2}, "started_at": NOW + 60_000}, None),  # the store's clock
     ],
 )
-def test_the_end_is_told_by_the_speed_so_far(changes: dict[str, int], seconds: float | None) -> None:
+def test_the_end_is_told_by_the_speed_so_far(changes: dict[str, Any], seconds: float | None) -> None:
     ends_at = batch(**changes).ends_at(NOW + 10_000)
     assert ends_at == (None if seconds is None else int(NOW + 10_000 + seconds * 1_000))
 

@@ -70,7 +70,7 @@ def test_a_json_list_is_read_in_its_order_and_told_by_place() -> None:
 def test_what_is_no_text_is_an_invalid_line(value: Any) -> None:
     found = from_json(["nasa", value])
     assert wrong(found) == [(2, json.dumps(value))]
-    assert found.invalid[0].error == "Give a username: a text."
+    assert found.invalid[0].error == "Give a username: a text. Objects have it in a field 'username'."
 
 
 @pytest.mark.parametrize("spelling", ["nasa", "NASA", "@nasa", " nasa ", "https://instagram.com/Nasa/?x=1"])
@@ -468,3 +468,15 @@ def test_what_a_json_writer_writes_is_read_back(given: dict[str, str | None], pl
 def test_the_limits_are_those_of_the_contract() -> None:
     assert (NAMES_MOST, EXTERNAL_ID_MOST) == (10_000, 128)
     assert namelists.DELIMITERS == ",;\t"
+
+
+@pytest.mark.parametrize("header", ["Account", "name", "User_names", "URL"])
+def test_a_lone_header_in_csv_is_no_name_to_fetch(header: str) -> None:
+    with pytest.raises(ValidationFailed) as raised:
+        from_csv(f"{header}\nanna\n".encode())
+    assert "no column is called 'username'" in str(raised.value.details)
+
+
+def test_external_ids_may_be_written_with_an_underscore() -> None:
+    [entry] = from_csv(b"user_name;External_ID\nanna;17\n").entries
+    assert (entry.username, entry.external_id) == ("anna", "17")

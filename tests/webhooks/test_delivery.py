@@ -20,6 +20,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from werkzeug.test import TestResponse
 
 from service.actions import deliveries as actions
+from service.actions import watches
 from service.actions.accounts import create_key
 from service.app import create_app
 from service.config import Settings
@@ -29,7 +30,7 @@ from service.domain.deliveries import HOST_SLOW_SECONDS, Attempt, Plan
 from service.domain.errors import Conflict, LeaseLost, NotFound, WebhookForbidden
 from service.domain.policy import Policy
 from service.domain.ports import Services
-from service.domain.requests import DELIVER, DELIVERIES
+from service.domain.requests import DELIVER, DELIVERIES, Ending
 from service.stores import keys
 from service.stores.hosts import JUDGED_AFTER, OPEN_MS, WINDOW_MINUTES
 from tests.conftest import RecordingQueue, await_true, make_services
@@ -145,6 +146,26 @@ def test_410_ends_it_as_gone(services: Services, redis: Redis, account_id: str) 
         run(services, delivery_id)
     assert status(services, delivery_id) == "gone"
     assert waiting(redis, delivery_id) is None
+
+
+def test_410_pauses_the_watch_whose_run_it_was_at_once(services: Services, account_id: str) -> None:
+    """Its next run would find out, but that may be a day away, and resuming it before would be in vain."""
+    asked = {"username": "anna", "every": "1d", "only_new": True, "heartbeat": False, "max_age": 60}
+    services.credits.add(account_id, 10, entry_type="topup", note="")
+    with Receiver(410, 204) as receiver:
+        watch, _ = watches.add_watch(services, account_id, webhook_url=receiver.url, **asked)
+        record = watches.run_by_hand(services, account_id, watch.watch_id)
+        claim = services.requests.claim(record.request_id)
+        assert claim
+        ending = Ending("succeeded", b"{}", charge=1, outcome="found", item_count=1)
+        owed = services.requests.finish(claim, ending)
+        assert owed
+        run(services, owed.delivery_id)
+        paused = services.watches.get(watch.watch_id)
+        assert paused
+        assert (paused.status, paused.pause_reason) == ("paused", "receiver_gone")
+        assert watches.resume_watch(services, account_id, watch.watch_id).is_active
+        assert watches.run_by_hand(services, account_id, watch.watch_id)
 
 
 def test_after_the_last_attempt_it_is_exhausted(make: Make, redis: Redis) -> None:
