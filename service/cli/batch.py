@@ -16,7 +16,14 @@ import click
 import orjson
 
 from service.cli.client import Api, List, has_ended
-from service.cli.endings import ENDED_OTHERWISE, REFUSED, Terminated, leave, sigterm_raises
+from service.cli.endings import (
+    ENDED_OTHERWISE,
+    REFUSED,
+    UNFINISHED,
+    Terminated,
+    leave,
+    sigterm_raises,
+)
 from service.cli.output import complain, printable, progress_bar, server_options, show
 from service.cli.parts import Parts, remove_old_parts
 from service.cli.runs import Memory, Named, Run
@@ -101,7 +108,7 @@ class Wish:
     default=12,
     show_default=True,
     metavar="HOURS",
-    help="Go on with a run of the same list that was interrupted so long ago; 0 begins anew.",
+    help="Go on with the same command's run that was interrupted so long ago; 0 begins anew.",
 )
 @click.option(
     "--idempotency-key",
@@ -132,9 +139,9 @@ def batch(
     FILE holds a name a line, or is CSV or NDJSON; `-` is standard input. The server fetches while you do
     something else: results come by webhook, or with --out.
 
-    A run that was interrupted is gone on with by the same command: the list is not fetched or charged
-    twice. It is remembered in ~/.local/state/storyhook until it has come to its end; the run after that is
-    a new batch.
+    A run that was interrupted is gone on with by the same command (FILE and what is in it, options, --wait
+    and --out): the list is not fetched or charged twice. It is remembered in ~/.local/state/storyhook until
+    it has come to its end; the run after that is a new batch.
 
     Server and key come from the options, the environment, ~/.config/storyhook/config.toml (url = "...",
     api_key = "..."), or a `make run` in this folder.
@@ -142,9 +149,11 @@ def batch(
     \b
     Exit codes:
       0    the list was accepted; with --wait: all names succeeded, with stories or without
-      1    a line was no name or not paid for; with --wait: a name ended otherwise, or not in time
+      1    a line was no name or not paid for; with --wait: a name ended otherwise
       2    wrong use, or no server or key
       3    the server refused (401, 402, 413, 422 ...) or could not be reached
+      4    with --wait: not all ended in time; with --out: the results could not be written;
+           the same command goes on with it
       130  interrupted
     """
     if webhook_mode and not webhook_url:
@@ -170,7 +179,7 @@ def batch(
                 resume_within * 3_600.0,
             )
             given = read_list(file, form, {name: value for name, value in options.items() if value})
-            memory = Named(idempotency_key) if idempotency_key else _memory(found.url, given)
+            memory = Named(idempotency_key) if idempotency_key else _memory(found.url, file, given, wish)
             api = Api(found, wait=wait_seconds, stop=threading.Event())
             work = Work(api, given, memory, wish)
             status = work.do()
@@ -196,10 +205,12 @@ def read_list(file: Path, form: str | None, options: dict[str, str]) -> List:
     return List(body, CONTENT_TYPES[form or SUFFIXES.get(file.suffix.lower(), "text")], options)
 
 
-def _memory(url: str, given: List) -> Memory:
-    return Memory(
-        [url.encode(), given.content_type.encode(), repr(sorted(given.options.items())).encode(), given.body]
-    )
+def _memory(url: str, file: Path, given: List, wish: Wish) -> Memory:
+    # Not resolved: /dev/stdin leads to another pipe each time.
+    name = b"-" if file == Path("-") else os.fsencode(os.path.abspath(file))
+    out = b"" if wish.out is None else os.fsencode(wish.out)
+    options = repr([*sorted(given.options.items()), wish.wait]).encode()
+    return Memory([url.encode(), name, given.content_type.encode(), options, out, given.body])
 
 
 def _checked_out(out: Path | None) -> Path | None:
@@ -243,7 +254,7 @@ class Work:
             if isinstance(error, BrokenPipeError):
                 raise
             complain(f"{self._wish.out}: {error.strerror}; {self.last_words()}")
-            return ENDED_OTHERWISE
+            return UNFINISHED
         return status
 
     def last_words(self) -> str:
@@ -260,7 +271,7 @@ class Work:
         self._batch_id = printable(str(answer["batchId"]))
         status = _tell_lines(self._wish.name, answer)
         if self._wish.wait:
-            batch = self._awaited()
+            batch = self._awaited(answer.get("accepted"))
             status = max(status, self._finish(batch))
             if not has_ended(batch):
                 return status
@@ -269,11 +280,11 @@ class Work:
         self._memory.forget(run)
         return status
 
-    def _awaited(self) -> dict[str, Any]:
-        """Wait for the end; return the batch as it was at last."""
+    def _awaited(self, accepted: int | None) -> dict[str, Any]:
+        """Wait for the end of so many names; return the batch as it was at last."""
         said: dict[str, Any] = {}
         with progress_bar(shown=self._shown) as progress:
-            bar = progress.add_task(self._batch_id, total=None)
+            bar = progress.add_task(self._batch_id, total=accepted)
             for said in self._api.batch(self._batch_id, hold=GLANCE if self._shown else HOLD_MOST):
                 progress.update(bar, completed=_ended(said), total=said["total"])
         return said
@@ -293,12 +304,13 @@ class Work:
             self._print(batch, summary(batch))
         others = batch["total"] - batch["states"].get("succeeded", 0)
         if not has_ended(batch):
-            complain(f"{self._batch_id}: not ended in time; {self.last_words()}")
-        elif missing:
+            complain(f"{self._batch_id}: not ended in time; the same command goes on with it")
+            return UNFINISHED
+        if missing:
             complain(f"{self._batch_id}: {missing} of {batch['total']} results are not there any more")
         elif others:
             complain(f"{self._batch_id}: {others} of {batch['total']} ended otherwise: {_counts(batch)}")
-        return ENDED_OTHERWISE if others or missing or not has_ended(batch) else 0
+        return ENDED_OTHERWISE if others or missing else 0
 
     def _write_results(self, total: int) -> int:
         """Write the results; return how many there were. Raises OSError."""

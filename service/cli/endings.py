@@ -16,6 +16,7 @@ from service.cli.parts import Parts
 
 ENDED_OTHERWISE = 1
 REFUSED = 3
+UNFINISHED = 4  # the same command goes on with it
 
 
 class Terminated(Exception):

@@ -173,6 +173,8 @@ def describe(body: bytes) -> str:
     """Return one line that tells what a webhook says."""
     try:
         envelope = json.loads(body)
+        if "states" in envelope:
+            return _describe_batch(envelope)
         what = envelope.get("outcome") or envelope.get("code") or envelope.get("status")
         return (
             f"{envelope.get('username')} {what}, {envelope.get('itemCount', 0)} item(s), "
@@ -180,6 +182,13 @@ def describe(body: bytes) -> str:
         )
     except (ValueError, AttributeError):
         return f"{len(body)} bytes that are no envelope"
+
+
+def _describe_batch(summary: dict[str, Any]) -> str:
+    return (
+        f"batch {summary.get('batchId')} {summary.get('status')}: {summary.get('total')} names, "
+        f"{summary.get('itemCount', 0)} item(s), {summary.get('creditsCharged')} credit(s)"
+    )
 
 
 def _shortened(body: bytes) -> str:

@@ -44,9 +44,9 @@ def state_folder() -> Path:
 
 
 class Memory:
-    """Remembers the run of one list with its options. Several processes may do so at a time.
+    """Remembers the run of one command. Several processes may do so at a time.
 
-    ``what`` tells one such run from all others: server, options, list.
+    ``what`` tells one such run from all others: server, list, options, where its results go.
     """
 
     def __init__(self, what: Iterable[bytes]) -> None:
@@ -84,7 +84,7 @@ class Memory:
         return known
 
     def forget(self, run: Run) -> None:
-        """Forget a run that has come to its end; a newer one of the same list stays."""
+        """Forget a run that has come to its end; a newer one of the same command stays."""
         with suppress(OSError), self._locked():
             if self._is(run):
                 self._path.unlink()

@@ -113,8 +113,13 @@ def _row(said: dict[str, Any]) -> tuple[object, ...]:
 @server_options
 def remove(*, ids: tuple[str, ...], server: str | None, key: str | None) -> None:
     """Remove watches."""
+
+    def do(watch_id: str) -> None:
+        api.remove_watch(watch_id)
+        click.echo(printable(f"{watch_id}: removed"))
+
     with _calling(server, key) as api:
-        _each(ids, api.remove_watch)
+        _each(ids, do)
 
 
 def _changing(verb: str, sentence: str, told: Callable[[str, dict[str, Any]], str]) -> click.Command:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -234,15 +235,15 @@ def test_names_that_ended_otherwise_are_1_and_counted(batches: Batches) -> None:
     )
 
 
-def test_what_has_not_ended_in_time_is_1_and_gone_on_with(
+def test_what_has_not_ended_in_time_is_4_and_gone_on_with(
     batches: Batches, names: Path, tmp_path: Path
 ) -> None:
     batches.looks = 2
     out = tmp_path / "out.ndjson"
     late = run(batches, names, "--out", out, "--wait-seconds", 0)
-    assert (late.exit_code, out.exists()) == (1, False)
+    assert (late.exit_code, out.exists()) == (4, False)
     assert late.stdout.startswith("bat_070001: processing: 0 of 3 names, none ended")
-    assert "bat_070001: not ended in time; bat_070001 goes on" in late.stderr
+    assert late.stderr == "storyhook: bat_070001: not ended in time; the same command goes on with it\n"
     again = run(batches, names, "--out", out)
     assert again.exit_code == 0
     assert again.stderr.startswith("storyhook: going on with bat_070001 of 20")
@@ -291,16 +292,32 @@ def test_results_that_are_gone_are_told(batches: Batches, names: Path, tmp_path:
     assert "3 of 3 results are not there any more" in told.stderr
 
 
+def read_until(descriptor: int, text: str) -> str:
+    """Return what comes until ``text`` was among it."""
+    shown = ""
+    while text not in shown:
+        assert select.select([descriptor], [], [], 20)[0], shown
+        shown += os.read(descriptor, 65_536).decode(errors="replace")
+    return shown
+
+
 def test_on_a_terminal_a_bar_and_a_table(batches: Batches, names: Path) -> None:
+    held = Held()
+    batches.trouble["look"] = [held]
     keeper, terminal = pty.openpty()
     try:
         process = started(batches, names, "--wait", stdout=terminal, stderr=terminal)
+        assert held.reached.wait(20)
+        shown = read_until(keeper, "0/")
+        held.let_go.set()
         assert process.wait(20) == 0
-        shown = os.read(keeper, 65_536).decode()
+        shown += os.read(keeper, 65_536).decode()
     finally:
+        held.let_go.set()
         os.close(keeper)
         os.close(terminal)
-    assert "0/3" in shown or "3/3" in shown
+    assert "0/3" in shown
+    assert "0/?" not in shown
     assert "outcome" in shown
     assert {float(request.args["wait"]) for request in batches.requests[1:]} == {batch.GLANCE}
 
@@ -310,7 +327,7 @@ def test_a_server_that_does_not_hold_calls_is_not_flooded(
 ) -> None:
     monkeypatch.setattr("service.cli.client.LOOK_LEAST", 0.2)
     batches.looks = 10_000
-    assert run(batches, names, "--wait", "--wait-seconds", 1).exit_code == 1
+    assert run(batches, names, "--wait", "--wait-seconds", 1).exit_code == 4
     assert 3 <= len(batches.requests) <= 8
 
 
@@ -379,11 +396,38 @@ def test_another_list_or_option_is_another_batch(batches: Batches, names: Path) 
     assert len(batches.batches) == len(remembered()) == 3
 
 
+def test_another_command_is_another_batch(batches: Batches, names: Path, tmp_path: Path) -> None:
+    """What was piped to `head` is not what a cron job writes into its file."""
+    other = tmp_path / "others.txt"
+    other.write_bytes(names.read_bytes())
+    out = tmp_path / "out.ndjson"
+    commands = [
+        (names,),
+        (names, "--out", "-"),
+        (names, "--out", out),
+        (names, "--out", tmp_path / "2"),
+        (other,),
+    ]
+    for number, command in enumerate(commands, 1):
+        late(batches, *command)
+        assert len(batches.batches) == len(remembered()) == number, command
+    assert run(batches, names).stdout == "bat_070006\n"
+
+
+def test_the_same_command_may_wait_longer_and_be_in_another_folder(
+    batches: Batches, names: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late(batches, names, "--out", names.parent / "out.ndjson")
+    monkeypatch.chdir(names.parent)
+    told = run(batches, names.name, "--out", "out.ndjson", "--wait-seconds", 60, "--json")
+    assert (told.exit_code, len(batches.batches)) == (0, 1)
+
+
 def test_beginning_anew_on_demand(batches: Batches, names: Path) -> None:
     late(batches, names)
     late(batches, names, "--resume-within", 0)
     assert len(batches.batches) == 2
-    assert run(batches, names).stdout == "bat_070002\n"
+    assert run(batches, names, "--wait").stderr.startswith("storyhook: going on with bat_070002 ")
 
 
 def test_what_was_interrupted_long_ago_is_not_gone_on_with(batches: Batches, names: Path) -> None:
@@ -417,7 +461,8 @@ def test_a_memory_that_is_damaged_is_none(batches: Batches, names: Path, text: s
     late(batches, names)
     [path] = remembered()
     path.write_text(text)
-    assert run(batches, names).stdout == "bat_070002\n"
+    late(batches, names)
+    assert len(batches.batches) == 2
 
 
 def test_a_batch_that_is_gone_is_told_and_forgotten(batches: Batches, names: Path) -> None:
@@ -519,7 +564,8 @@ def test_an_interrupted_run_is_gone_on_with_and_no_second_batch_is_made(
     assert len({request.headers["Idempotency-Key"] for request in batches.submissions()}) == 1
     assert [json.loads(line)["username"] for line in out.read_text().splitlines()] == ["nasa", "esa", "jaxa"]
     assert remembered() == []
-    assert started(batches, names).communicate(timeout=20)[0] == b"bat_070002\n"
+    started(batches, names, "--out", out).communicate(timeout=20)
+    assert len(batches.batches) == 2
 
 
 def test_two_that_start_at_once_make_one_batch(batches: Batches, names: Path, tmp_path: Path) -> None:
@@ -527,16 +573,17 @@ def test_two_that_start_at_once_make_one_batch(batches: Batches, names: Path, tm
     held = Held()
     batches.looks = 2
     batches.trouble["look"] = [held]
-    first = started(batches, names, "--out", tmp_path / "1")
+    out = tmp_path / "out.ndjson"
+    first = started(batches, names, "--out", out)
     try:
         assert held.reached.wait(20)
-        second = started(batches, names, "--out", tmp_path / "2")
+        second = started(batches, names, "--out", out)
         assert second.wait(20) == 0
     finally:
         held.let_go.set()
     assert first.wait(20) == 0
     assert len(batches.batches) == 1
-    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+    assert len(out.read_text().splitlines()) == 3
     for process in (first, second):
         process.communicate()
 
@@ -610,7 +657,7 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(
         timeout=30,
         check=False,
     )
-    assert process.returncode == 1
+    assert process.returncode == 4
     assert "File too large; bat_070001 goes on" in process.stderr
     assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
     assert run(batches, names, "--out", out).exit_code == 0

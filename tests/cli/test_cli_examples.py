@@ -91,6 +91,39 @@ def test_a_line_for_cron_is_a_new_batch_each_time_and_mails_what_goes_wrong(
     assert "1 of 2 ended otherwise: 1 account_private" in told.stderr
 
 
+def in_time(seconds: int, command: str) -> str:
+    """Return a command that waits for so long and no longer."""
+    return re.sub(r"--wait-seconds \d+", f"--wait-seconds {seconds}", command)
+
+
+def test_what_was_not_ended_in_time_is_finished_by_the_next_morning_s_line(
+    batches: Batches, home: Path
+) -> None:
+    [command] = [line for line in crontab_lines(CLIENT / "crontab") if "storyhook batch" in line]
+    batches.looks = 2
+    late = run(["/bin/sh", "-c", in_time(0, command)], home, "/usr/bin:/bin")
+    assert (late.returncode, late.stdout, late.stderr.count("\n")) == (4, "", 1)
+    [memory] = (home / ".local/state/storyhook/batches").glob("*.json")
+    state = json.loads(memory.read_bytes())
+    memory.write_text(json.dumps({**state, "begun": state["begun"] - 24 * 3_600}))
+    told = run(["/bin/sh", "-c", command], home, "/usr/bin:/bin")
+    assert (told.returncode, len(batches.batches)) == (0, 1)
+    assert "going on with bat_070001" in told.stderr
+    assert results(home) == ["nasa", "esa"]
+
+
+def test_systemd_tries_again_what_was_not_ended_in_time(batches: Batches, home: Path) -> None:
+    service = unit("storyhook-batch.service")
+    command = service["ExecStart"].replace("%h", str(home))
+    batches.looks = 2
+    late = run(shlex.split(in_time(0, command)), home, "/usr/bin:/bin").returncode
+    assert late != 0
+    assert str(late) not in service["SuccessExitStatus"].split() + service["RestartPreventExitStatus"].split()
+    assert service["Restart"] == "on-failure"
+    assert run(shlex.split(command), home, "/usr/bin:/bin").returncode == 0
+    assert (len(batches.batches), results(home)) == (1, ["nasa", "esa"])
+
+
 def test_the_unit_for_systemd(batches: Batches, home: Path) -> None:
     service = unit("storyhook-batch.service")
     command = shlex.split(service["ExecStart"].replace("%h", str(home)))

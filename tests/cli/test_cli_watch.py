@@ -83,7 +83,7 @@ def test_no_watches_are_no_error(batches: Batches) -> None:
 def test_removing_several_one_of_which_is_not_there(batches: Batches) -> None:
     ids = added(batches, "nasa", "esa", "jaxa")
     told = run(batches, "rm", ids[0], "wat_none", ids[2])
-    assert (told.exit_code, told.stdout) == (3, "")
+    assert (told.exit_code, told.stdout) == (3, f"{ids[0]}: removed\n{ids[2]}: removed\n")
     assert told.stderr == (
         f"storyhook: wat_none: {batches.url} refused: There is nothing here. (not_found)\n"
     )

@@ -134,7 +134,7 @@ def test_a_run_that_was_killed_is_gone_on_with_by_the_same_command(
 def test_what_is_not_ended_in_time_is_gone_on_with(run: Run, customer: Customer, tmp_path: Path) -> None:
     (tmp_path / "names").write_text("slow_3_late\n")
     late = run("batch", tmp_path / "names", "--wait", "--wait-seconds", 1)
-    assert late.returncode == 1
+    assert late.returncode == 4
     assert "not ended in time" in late.stderr
     patient = run("batch", tmp_path / "names", "--wait", "--wait-seconds", 60)
     assert patient.returncode == 0, patient.stderr

@@ -47,9 +47,9 @@ def listening(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
             assert process.wait(10) == 0
 
 
-def send(url: str, *, secret: str = SECRET, at: int | None = None) -> int:
-    headers = signature_headers("msg_1", at or int(time.time()), BODY, [secret])
-    return requests.post(url, data=BODY, headers=headers, timeout=10).status_code
+def send(url: str, body: bytes = BODY, *, secret: str = SECRET, at: int | None = None) -> int:
+    headers = signature_headers("msg_1", at or int(time.time()), body, [secret])
+    return requests.post(url, data=body, headers=headers, timeout=10).status_code
 
 
 def shown(process: subprocess.Popen[str]) -> str:
@@ -62,6 +62,15 @@ def test_a_valid_webhook_is_told_in_one_line() -> None:
         assert send(url) == 204
         line = shown(process)
     assert "msg_1 signature valid, answered 204: anna found, 2 item(s), 1 credit(s), req_1" in line
+
+
+def test_a_batch_s_summary_is_told_in_one_line() -> None:
+    summary = {"batchId": "bat_1", "status": "completed", "total": 3, "states": {"succeeded": 3},
+               "itemCount": 9, "creditsCharged": 2}  # fmt: skip
+    with listening("--quiet") as (url, process):
+        assert send(url, json.dumps(summary).encode()) == 204
+        line = shown(process)
+    assert line.endswith("answered 204: batch bat_1 completed: 3 names, 9 item(s), 2 credit(s)\n")
 
 
 def test_the_body_is_shown_with_the_first_item_only() -> None:
