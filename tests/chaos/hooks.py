@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -20,9 +19,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from standardwebhooks import Webhook
+
+from tests.chaos.child import Child
 
 LATE = (2.6, 4.5)  # seconds; the sender waits for 2
 DRIP_EVERY = 0.3
@@ -201,34 +202,17 @@ async def _main(ports: Mapping[str, int], log: Path, seed: str) -> None:
         print("ok", flush=True)
 
 
-class Receivers:
+class Receivers(Child):
     """The receivers' process, seen from the one that injects. ``ports`` are by kind."""
 
     def __init__(self, ports: Mapping[str, int], log: Path, seed: int) -> None:
         self.ports = ports
         self.log = log
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.hooks", json.dumps(ports), str(log), str(seed)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for the one who injects
-        )
-        self._answer()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
+        super().__init__("tests.chaos.hooks", json.dumps(ports), str(log), str(seed))
 
     def tell(self, **command: Any) -> None:
         """``secrets`` by account, ``manner`` for all ("" is each its own), ``open`` the ports or not."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        self._answer()
+        self.command(**command)
 
     def arrivals(self) -> Iterator[Arrival]:
         """Yield what has arrived, in order."""
@@ -236,11 +220,6 @@ class Receivers:
             for line in lines:
                 if line.endswith("\n"):
                     yield Arrival(**json.loads(line))
-
-    def _answer(self) -> None:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the receivers ended"
 
 
 if __name__ == "__main__":

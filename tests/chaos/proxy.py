@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
+
+from tests.chaos.child import Child
 
 PASS = "pass"
 HELD = "held"  # what the client sends waits, and is lost when its connection ends
@@ -138,62 +139,36 @@ async def _serve(ports: Mapping[str, int], target: int) -> None:
         print(forwarder.obey(json.loads(line)), flush=True)
 
 
-class Proxy:
+class Proxy(Child):
     """The forwarder's process, seen from the one that injects. ``ports`` are the links' by name."""
 
     def __init__(self, ports: Mapping[str, int], target: int) -> None:
         self.ports = ports
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.proxy", json.dumps(ports), str(target)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for the one who injects
-        )
-        self._answer()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
+        super().__init__("tests.chaos.proxy", json.dumps(ports), str(target))
 
     def links_of(self, process: str) -> list[str]:
         return [name for name in self.ports if name.rpartition("-")[0] == process]
 
     def set_mode(self, mode: str, links: Sequence[str] = ()) -> None:
         """Put links (all of them by default) into a mode."""
-        self._tell(mode=mode, links=list(links))
+        self.command(mode=mode, links=list(links))
 
     def cut(self, links: Sequence[str] = ()) -> int:
         """Close the connections of links; return how many stay open."""
-        return self._tell(cut=True, links=list(links))
+        return int(self.command(cut=True, links=list(links)))
 
     def cut_those_that_lost_a_reply(self) -> None:
         """End what cannot go on, so that its client hears of it at once."""
-        self._tell(cut=True, lossy=True)
+        self.command(cut=True, lossy=True)
 
     def lead_to(self, target: int) -> None:
         """Let all links lead to another port; their connections are closed."""
-        self._tell(target=target, cut=True)
+        self.command(target=target, cut=True)
 
     def heal(self) -> None:
         """Let everything pass again."""
-        self._tell(mode=PASS)
+        self.command(mode=PASS)
         self.cut_those_that_lost_a_reply()
-
-    def _tell(self, **command: Any) -> int:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        return int(self._answer())
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
-        assert line, "the proxy ended"
-        return line
 
 
 if __name__ == "__main__":

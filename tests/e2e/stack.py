@@ -309,6 +309,23 @@ class Stack:
             check=False,
         )
 
+    def from_cron(self, line: str, home: Path, api_key: str) -> subprocess.CompletedProcess[str]:
+        """Run a crontab's line as cron does: with a home that has a config file, and next to nothing else."""
+        config = home / ".config" / "storyhook" / "config.toml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f'url = "{self.base_url}"\napi_key = "{api_key}"\n')
+        config.chmod(0o600)
+        ours = self.shell_environment()
+        return subprocess.run(
+            ["sh", "-c", line],
+            cwd=home,
+            env={"PATH": ours["PATH"], "PYTHONPATH": ours["PYTHONPATH"], "HOME": str(home)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def shell_environment(self, **settings: str) -> dict[str, str]:
         """Return the environment of a terminal in that folder: the stack's own settings are not in it."""
         ours = ("PATH", "PYTHONPATH", "TMPDIR", *_INHERITED)

@@ -157,22 +157,9 @@ def test_a_server_that_is_killed_meanwhile_is_waited_for(impatient: Stack, tmp_p
 
 
 def test_a_list_from_a_crontab_line(stack: Stack, customer: Customer, tmp_path: Path) -> None:
-    config = tmp_path / ".config" / "storyhook" / "config.toml"
-    config.parent.mkdir(parents=True)
-    config.write_text(f'url = "{stack.base_url}"\napi_key = "{customer.api_key}"\n')
-    config.chmod(0o600)
     (tmp_path / "names.txt").write_text("# those of Monday\nnasa\n\n@empty_x\n")
-    ours = stack.shell_environment()
-    environment = {name: ours[name] for name in ("PATH", "PYTHONPATH")}
-    told = subprocess.run(
-        ["sh", "-c", 'storyhook batch "$HOME"/names.txt --out "$HOME"/stories.ndjson >/dev/null'],
-        cwd=tmp_path,
-        env={**environment, "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    line = 'storyhook batch "$HOME"/names.txt --out "$HOME"/stories.ndjson >/dev/null'
+    told = stack.from_cron(line, tmp_path, customer.api_key)
     assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
     assert ends(envelopes(tmp_path / "stories.ndjson")) == [("nasa", "found"), ("empty_x", "empty")]
 

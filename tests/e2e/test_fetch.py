@@ -90,26 +90,13 @@ def test_media_are_saved_once(fetch: Callable, tmp_path: Path) -> None:
 def test_a_crontab_line_needs_a_home_and_a_config_file_only(
     stack: Stack, customer: Customer, tmp_path: Path
 ) -> None:
-    config = tmp_path / ".config" / "storyhook" / "config.toml"
-    config.parent.mkdir(parents=True)
-    config.write_text(f'url = "{stack.base_url}"\napi_key = "{customer.api_key}"\n')
-    config.chmod(0o600)
     (tmp_path / "names").write_text("# those of Monday\nnasa\n\n@empty_x\n")
-    ours = stack.shell_environment()
-    environment = {name: ours[name] for name in ("PATH", "PYTHONPATH")}
-    run = subprocess.run(
-        ["sh", "-c", 'storyhook fetch - --max-age 0 <"$HOME"/names >"$HOME"/out.ndjson'],
-        cwd=tmp_path,
-        env={**environment, "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    line = 'storyhook fetch - --max-age 0 <"$HOME"/names >"$HOME"/out.ndjson'
+    run = stack.from_cron(line, tmp_path, customer.api_key)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
     lines = (tmp_path / "out.ndjson").read_text().splitlines()
     assert [json.loads(line)["username"] for line in lines] == ["nasa", "empty_x"]
-    config.chmod(0o644)
+    (tmp_path / ".config" / "storyhook" / "config.toml").chmod(0o644)
     refused = stack.storyhook("fetch", "nasa", HOME=str(tmp_path))
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
     assert "chmod 600" in refused.stderr
