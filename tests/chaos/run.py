@@ -20,7 +20,7 @@ from tests.chaos.check import Examiner, Findings
 from tests.chaos.faults import Fault, Scene, deck
 from tests.chaos.hooks import Arrival
 from tests.chaos.lab import Lab
-from tests.chaos.load import History, Load
+from tests.chaos.load import OK, Call, History, Load
 from tests.chaos.operations import ACCOUNTS, CREDITS, POOR, POOR_CREDITS, operations
 from tests.chaos.report import Injection, Row, table
 from tests.conftest import await_true
@@ -130,10 +130,14 @@ class Run:
     def _last_looks(self, load: Load) -> dict[str, set[str]]:
         """Let each watch look once more, now that all is well, and pause it; return what there was to see."""
         live = {}
-        for customer in load.customers:
+        for account, customer in enumerate(load.customers):
             for watch in customer.call("GET", "/api/watches", params={"limit": 200}).json()["watches"]:
                 seen = customer.stories(watch["username"], prefer="wait=20", maxAge=0).json()
                 live[watch["watchId"]] = {item["pk"] for item in seen["data"]["items"]}
+                # Told of like what the customers asked for, or the request would come from nowhere.
+                self.history.add(
+                    Call(time.time(), -1, account, "submit", OK, 200, request_id=seen["requestId"])
+                )
                 path = f"/api/watches/{watch['watchId']}"
                 await_true(lambda ask=customer.call, path=path: _looked(ask, path), 60)
                 assert customer.call("POST", f"{path}/pause").ok
