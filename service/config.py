@@ -162,6 +162,7 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
         "lease": env.int("LEASE", 90, validate=Range(min=1)),
         "max_attempts": env.int("MAX_ATTEMPTS", 5, validate=Range(min=1)),
         "fetch_tries": env.int("FETCH_TRIES", 3, validate=Range(min=1)),
+        "reels_at_once": env.int("REELS_AT_ONCE", 30, validate=Range(1, 50)),
         "upstream_wait": env.float("UPSTREAM_WAIT", 300.0, validate=Range(min=0)),
         "pickup_grace": env.int("PICKUP_GRACE", 5, validate=Range(min=1)),
         "sweep_interval": env.int("SWEEP_INTERVAL", 30, validate=Range(min=1)),

@@ -9,7 +9,7 @@ from threading import BoundedSemaphore
 
 import structlog
 
-from service.domain.dispatch import CHUNK, hint, publish_all
+from service.domain.dispatch import hint, publish_all
 from service.domain.errors import FetchError, LeaseLost, NoSessionFree, StoreUnavailable
 from service.domain.ports import Services
 from service.domain.requests import Claim, RequestRecord
@@ -38,7 +38,7 @@ def run(services: Services, source: Source, places: BoundedSemaphore, stopping: 
     try:
         if _unserved(services):
             return
-        _chunk(services, source, services.bulk.take(CHUNK), stopping)
+        _chunk(services, source, services.bulk.take(services.policy.reels_at_once), stopping)
         left = services.bulk.waiting()
     finally:
         places.release()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import structlog
 
-from service.domain.dispatch import CHUNK, hint, publish_all
+from service.domain.dispatch import hint, publish_all
 from service.domain.ports import Services
 from service.domain.requests import BULK, DELIVER, DELIVERIES, QUEUED, RequestRecord
 from workers import scrape, watch
@@ -83,7 +83,7 @@ def pump_bulk(services: Services) -> int:
     """Call workers for the bulk queue when nobody is on the way; return how many requests wait in it."""
     waiting = services.bulk.waiting()
     if waiting and not services.queue.depths().get(BULK, 0):
-        hint(services, min(waiting, CALLED_AT_ONCE * CHUNK))
+        hint(services, min(waiting, CALLED_AT_ONCE * services.policy.reels_at_once))
     return waiting
 
 

@@ -9,8 +9,6 @@ from service.domain.errors import StoreUnavailable
 from service.domain.ports import Services
 from service.domain.requests import BULK, GATHER, SCRAPE, RequestRecord
 
-# Requests a worker takes out of the bulk queue at a time, and asks for in one call where it can.
-CHUNK = 30
 # Messages for a batch: more workers than this do not make it faster, and the pump adds what is missing.
 HINTS_MOST = 16
 
@@ -44,6 +42,6 @@ def publish_bulk(services: Services, account_id: str, request_ids: Sequence[str]
 
 
 def hint(services: Services, waiting: int) -> None:
-    """Call workers for requests in the bulk queue."""
-    for _ in range(min(-(-waiting // CHUNK), HINTS_MOST)):
+    """Call workers for requests in the bulk queue; each takes as many as it asks for in one call."""
+    for _ in range(min(-(-waiting // services.policy.reels_at_once), HINTS_MOST)):
         services.queue.enqueue(GATHER, BULK)

@@ -31,6 +31,7 @@ class Policy:
     lease: int = 90
     max_attempts: int = 5
     fetch_tries: int = 3
+    reels_at_once: int = 30
     upstream_wait: float = 300.0
     pickup_grace: int = 5
     sweep_interval: int = 30

@@ -16,8 +16,9 @@ from service.actions.audit import audit
 from service.actions.batch import cancel_batch
 from service.config import Settings
 from service.domain import ids
-from service.domain.dispatch import CHUNK, HINTS_MOST, publish_bulk
+from service.domain.dispatch import HINTS_MOST, publish_bulk
 from service.domain.errors import AccountPrivate, FetchError, StoreUnavailable, UpstreamFailed
+from service.domain.policy import Policy
 from service.domain.ports import Services
 from service.domain.requests import BULK, GATHER
 from service.stores import keys
@@ -26,6 +27,7 @@ from tests.redis.kit import Lua, batch_of, items_of, submission
 from workers import gather, scrape, sweep
 from workers.sources.contract import GoOn, Reel, always
 
+CHUNK = Policy().reels_at_once
 A, B, C = (ids.new_id(ids.ACCOUNT, shard, 1_700_000_000_000) for shard in range(3))
 
 

@@ -54,7 +54,7 @@ def test_a_secret_key_is_all_that_must_be_set() -> None:
         ("REST_SCALE", "-0.1"), ("WEBHOOK_CONNECT_TIMEOUT", "nan"), ("WEBHOOK_TIMEOUT", "0"),
         ("SYNC_DEADLINE", "-1"),
         ("SYNC_DEADLINE_MAX", "x"), ("RESULT_TTL", "59"), ("LEASE", "0"), ("MAX_ATTEMPTS", "0"),
-        ("FETCH_TRIES", "0"), ("PICKUP_GRACE", "0"),
+        ("FETCH_TRIES", "0"), ("REELS_AT_ONCE", "51"), ("PICKUP_GRACE", "0"),
         ("SWEEP_INTERVAL", "0"), ("TOKEN_LIFETIME", "1"), ("ALLOW_SIGNUP", "perhaps"), ("WEBHOOK_SCHEDULE",
         "5,soon"),
         ("PRICES", "not json"), ("PRICES", "[]"), ("PRICES", '{"stories": 1}'),
