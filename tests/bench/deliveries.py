@@ -73,7 +73,7 @@ def delivered(stack: Stack, receiver: FastReceiver, count: int) -> dict[str, flo
     while (came := len(receiver.seen()["at"])) < count:
         if time.monotonic() > give_up:
             break
-        time.sleep(0.25)
+        time.sleep(0.25)  # between two looks
     seconds, done = time.monotonic() - begun, came - before
     return {
         "deliveries": done,

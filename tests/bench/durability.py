@@ -125,7 +125,7 @@ def lost_at_failover(folder: Path, lag: float) -> tuple[int, int]:
         deadline, late = time.monotonic() + lag, []
         while time.monotonic() < deadline:
             late.append(jobs.submit())
-            time.sleep(1 / RATE)
+            time.sleep(1 / RATE)  # the rate is what is measured at
         primary.stop()
         follower.replicaof("NO", "ONE")
         missing = sum(not follower.exists(f"{{s03}}:req:{request_id}") for request_id in (*known, *late))

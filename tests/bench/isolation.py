@@ -48,7 +48,7 @@ def pace(
     in_flight: list[int] = []
     begun = time.monotonic()
     for number in range(int(seconds * PER_SECOND)):
-        time.sleep(max(begun + number / PER_SECOND - time.monotonic(), 0))
+        time.sleep(max(begun + number / PER_SECOND - time.monotonic(), 0))  # the pace is what it is about
         delivery_id, at = send(services, account_id, receiver.hosts[number % len(receiver.hosts)])
         owed[delivery_id] = at
         if number % PER_SECOND == 0:

@@ -98,10 +98,10 @@ class Gate:
                 return None
             self.taken += 1
             while self.open_requests > BACKLOG_MOST:
-                time.sleep(0.02)
+                time.sleep(0.02)  # between two looks
             now = time.monotonic()
             self._next_at = max(self._next_at + 1 / self.rate, now - 1)
-            time.sleep(max(0.0, self._next_at - now))
+            time.sleep(max(0.0, self._next_at - now))  # the rate
             return operation
 
 
@@ -223,7 +223,7 @@ class Line:
             call = self.call(operation, "submit", "POST", path, json=asked, headers=headers)
             if call.outcome != UNKNOWN or not operation.key or time.monotonic() > deadline:
                 return call.request_id or None
-            time.sleep(pause)
+            time.sleep(pause)  # as a good client does before it asks again
             pause = min(pause * 2, 1.5)
 
     def replay(self, operation: Operation, request_id: str) -> Call:
