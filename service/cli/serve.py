@@ -22,11 +22,11 @@ CELERY_APP = "workers.app"
 @click.option("--folder", type=click.Path(path_type=Path), envvar="STORE_FOLDER", default=Path("var/store"))
 @click.option(
     "--fsync",
-    type=click.Choice(["always", "everysec"]),
+    type=click.Choice(["always", "everysec", "no"]),
     envvar="STORE_FSYNC",
     default="everysec",
     show_default=True,
-    help="When what is written is safe from a power cut.",
+    help="When what is written is safe from a power cut; no: when the system gets to it.",
 )
 def store(port: int, folder: Path, fsync: str) -> None:
     """Run the embedded Valkey on loopback, its append-only file in FOLDER."""
