@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 
 from service.domain import envelopes, watches
-from service.domain.credits import CACHED, EMPTY, FOUND, NOTHING_NEW
 from service.domain.errors import StoryhookError, UpstreamFailed
+from service.domain.operations import CACHED, EMPTY, FOUND, NOTHING_NEW, OPERATIONS
 from service.domain.ports import Services
 from service.domain.requests import DELIVER, DELIVERIES, FAILED, SUCCEEDED, Claim, Ending, Owed
-from service.domain.stories import reel_data
-from workers.sources.contract import Reel
+from service.domain.stories import owner_of, with_string_ids
+from workers.sources.contract import Found
 
 BLOCKED_RETRY_AFTER = 60
 
@@ -25,29 +25,40 @@ class Endings:
     def __init__(self, services: Services, claim: Claim) -> None:
         self._services = services
         self._claim = claim
+        self._operation = OPERATIONS[claim.request.operation]
 
-    def succeeded(self, reel: Reel, *, age: int | None = None) -> Ending:
-        """End with a reel; ``age`` in seconds when it was fetched for somebody else."""
-        data = reel_data(reel.user_id, reel.user, reel.reel)
+    def succeeded(self, found: Found, *, age: int | None = None) -> Ending:
+        """End with what was found; ``age`` in seconds when it was fetched for somebody else."""
+        data = with_string_ids(found.data)
+        brought = replace(found, data=data)
         watch = self._watch()
         if watch is None or not watch.only_new:
-            return self._success(data, FOUND if data["items"] else EMPTY, age)
+            return self._success(brought, self._outcome(data), age)
         shown = data["items"]
         remember = watches.remembered(shown, self._services.clock())
         seen = self._services.watches.seen(watch.watch_id, list(remember))
         data["items"] = watches.new_items(shown, seen)
         outcome = FOUND if data["items"] else NOTHING_NEW
         silent = outcome == NOTHING_NEW and watch.is_silent_about_nothing()
-        return replace(self._success(data, outcome, age), silent=silent, remember=remember)
+        return replace(self._success(brought, outcome, age), silent=silent, remember=remember)
 
-    def _success(self, data: dict[str, Any], outcome: str, age: int | None) -> Ending:
+    def _outcome(self, data: dict[str, Any]) -> str:
+        return EMPTY if self._operation.listed and not data[self._operation.counted] else FOUND
+
+    def _success(self, found: Found, outcome: str, age: int | None) -> Ending:
         charge = self._charge(CACHED if age is not None and outcome != NOTHING_NEW else outcome)
+        data = self._rendered(found.data)
+        counted = self._operation.counted
+        item_count = len(data[counted]) if counted else 1
+        owner, owner_name = owner_of(found.data)
         envelope = envelopes.success(
             self._claim.request,
             outcome=outcome,
             data=data,
             charged=charge,
             now_ms=self._services.clock(),
+            item_count=item_count,
+            source=found.source,
             age=age,
         )
         return Ending(
@@ -55,9 +66,19 @@ class Endings:
             _json(envelope),
             charge,
             outcome=outcome,
-            item_count=len(data["items"]),
+            item_count=item_count,
             cached=age is not None,
+            source=found.source,
+            owner=owner,
+            owner_name=owner_name,
         )
+
+    def _rendered(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the result as the caller wants it: so many of it, in that shape."""
+        counted, options = self._operation.counted, self._claim.request.options
+        if options.amount and counted:
+            data = {**data, counted: data[counted][: options.amount]}
+        return data
 
     def failed(self, error: StoryhookError) -> Ending:
         """End with an error; what it costs is the price of its code."""
@@ -87,7 +108,8 @@ class Endings:
 
     def _charge(self, outcome: str) -> int:
         request = self._claim.request
-        return self._services.policy.prices.charge_for(request.operation, outcome, request.hold)
+        prices = self._services.policy.prices
+        return prices.charge_for(request.operation, outcome, request.hold, request.options)
 
 
 def hand_over(services: Services, owed: Owed | None) -> None:

@@ -11,12 +11,13 @@ import structlog
 
 from service.domain.dispatch import hint, publish_all
 from service.domain.errors import FetchError, LeaseLost, NoSessionFree, StoreUnavailable
+from service.domain.operations import STORIES
 from service.domain.ports import Services
 from service.domain.requests import Claim, RequestRecord
 from service.domain.sharing import Flight, Landing
 from workers import scrape
 from workers.scrape import Stopping
-from workers.sources.contract import Reel, Source
+from workers.sources.contract import Found, Source
 
 Boarded = tuple[Flight, Claim]
 
@@ -36,7 +37,7 @@ def run(services: Services, source: Source, places: BoundedSemaphore, stopping: 
     if stopping() or not places.acquire(blocking=False):
         return
     try:
-        if _unserved(services):
+        if _unserved(services, source):
             return
         _chunk(services, source, services.bulk.take(services.policy.reels_at_once), stopping)
         left = services.bulk.waiting()
@@ -46,16 +47,15 @@ def run(services: Services, source: Source, places: BoundedSemaphore, stopping: 
         hint(services, 1)
 
 
-def _unserved(services: Services) -> NoSessionFree | None:
-    """Return why nobody can be asked now, but soon; what cannot wait so long goes on, and ends.
+def _unserved(services: Services, source: Source) -> bool:
+    """Tell whether nobody can be asked now, but soon; what cannot wait so long goes on, and ends.
 
     For the end of a budget's window there is no too long: it comes for sure.
     """
-    why = services.sessions.free()
-    if why is None or why.wait is None:
-        return None
-    waits = why.paced or why.wait <= services.policy.upstream_wait
-    return NoSessionFree(why.wait, paced=why.paced) if waits else None
+    why = source.unserved()
+    if why is None or why.retry_in is None:
+        return False
+    return why.paced or why.retry_in <= services.policy.upstream_wait
 
 
 def _chunk(services: Services, source: Source, request_ids: list[str], stopping: Stopping) -> None:
@@ -64,14 +64,19 @@ def _chunk(services: Services, source: Source, request_ids: list[str], stopping:
         return
     records = _open(services, request_ids)
     # One that takes its workers down must not take the others with it until all are given up.
-    alone = [record for record in records if 2 * record.attempts >= services.policy.max_attempts]
+    alone = [record for record in records if _goes_alone(services, record)]
     left = _together(services, source, [record for record in records if record not in alone], stopping)
     left += alone
     for number, record in enumerate(left):
-        if stopping() or _unserved(services):
+        if stopping() or _unserved(services, source):
             publish_all(services, left[number:])
             return
         scrape.run(services, source, record.request_id, stopping)
+
+
+def _goes_alone(services: Services, record: RequestRecord) -> bool:
+    in_a_group = record.operation == STORIES and record.username is not None and not record.options.force
+    return not in_a_group or 2 * record.attempts >= services.policy.max_attempts
 
 
 def _open(services: Services, request_ids: list[str]) -> list[RequestRecord]:
@@ -117,14 +122,14 @@ def _board(services: Services, to_fetch: list[RequestRecord]) -> list[Boarded]:
         if claim is not None:
             boarded.append((flight, claim))
         else:
-            scrape.serve_waiting(services, record.username, services.reels.land(flight, None))
+            scrape.serve_waiting(services, record.ask.key, services.reels.land(flight, None))
     return boarded
 
 
 def _not_shared(services: Services, records: list[RequestRecord]) -> list[RequestRecord]:
     """End those requests for which there is a shared reel; return the others."""
     others = []
-    reels, now = services.reels.get_many([record.username for record in records])
+    reels, now = services.reels.get_many([record.ask.key for record in records])
     for record, shared in zip(records, reels, strict=True):
         if shared is not None and shared.serves(record, now):
             scrape.serve(services, record, shared, now)
@@ -135,14 +140,14 @@ def _not_shared(services: Services, records: list[RequestRecord]) -> list[Reques
 
 def _ask(
     services: Services, source: Source, boarded: list[Boarded], stopping: Stopping
-) -> dict[str, Reel | FetchError]:
+) -> dict[str, Found | FetchError]:
     """Return what one call finds; what goes wrong with it is found out with each request alone.
 
     Raises NoSessionFree.
     """
     go_on = _Watch(services, [claim for _, claim in boarded], stopping)
     try:
-        return source.reels([flight.username for flight, _ in boarded], go_on)
+        return source.reels([flight.key for flight, _ in boarded], go_on)
     except NoSessionFree:
         raise
     except StoreUnavailable:
@@ -172,25 +177,25 @@ class _Watch:
 
 
 def _land(
-    services: Services, boarded: list[Boarded], found: dict[str, Reel | FetchError]
+    services: Services, boarded: list[Boarded], found: dict[str, Found | FetchError]
 ) -> list[RequestRecord]:
     """Settle with what was found; return the requests that have to be asked for alone."""
     landings: list[tuple[Flight, Landing | None]] = []
     left: list[RequestRecord] = []
     for flight, claim in boarded:
         landing = None
-        if flight.username in found:
-            ending, landing = scrape.judge(services, claim, partial(_brought, found[flight.username]))
+        if flight.key in found:
+            ending, landing = scrape.judge(services, claim, partial(_brought, found[flight.key]))
             scrape.settle(services, claim, ending)
         else:
             left += _released(services, claim)
         landings.append((flight, landing))
     for (flight, _), waiting in zip(landings, services.reels.land_many(landings), strict=True):
-        scrape.serve_waiting(services, flight.username, waiting)
+        scrape.serve_waiting(services, flight.key, waiting)
     return left
 
 
-def _brought(what: Reel | FetchError) -> Reel:
+def _brought(what: Found | FetchError) -> Found:
     if isinstance(what, FetchError):
         raise what
     return what

@@ -25,7 +25,7 @@ from service.domain.requests import BULK, QUEUED, Claim, Ending, Owed, RequestRe
 from service.domain.sharing import Landing, Shared
 from workers.endings import Endings, hand_over
 from workers.shared import brought_by, landing_of
-from workers.sources.contract import Reel, Source
+from workers.sources.contract import Found, Source
 
 # Between two tries at the same upstream, seconds; doubled each time, with jitter.
 FIRST_PAUSE = 0.2
@@ -57,7 +57,7 @@ def run(services: Services, source: Source, request_id: str, stopping: Stopping 
         return
     if serve_shared(services, record):
         return
-    flight = services.reels.board(record.username, request_id)
+    flight = services.reels.board(record.ask.key, request_id)
     if flight is None:
         return
     landing, unserved = None, None
@@ -66,7 +66,7 @@ def run(services: Services, source: Source, request_id: str, stopping: Stopping 
     finally:
         waiting = services.reels.land(flight, landing)
     if unserved is None:
-        serve_waiting(services, record.username, waiting)
+        serve_waiting(services, record.ask.key, waiting)
     else:
         for each in waiting:
             hold_off(services, each, unserved)
@@ -82,18 +82,18 @@ def give_up(services: Services, record: RequestRecord) -> None:
 
 def serve_shared(services: Services, record: RequestRecord) -> bool:
     """End a request with a shared reel, if there is one for it; tell whether there was."""
-    shared, now = services.reels.get(record.username)
+    shared, now = services.reels.get(record.ask.key)
     if shared is None or not shared.serves(record, now):
         return False
     serve(services, record, shared, now)
     return True
 
 
-def serve_waiting(services: Services, username: str, waiting: list[str]) -> None:
+def serve_waiting(services: Services, key: str, waiting: list[str]) -> None:
     """Give those who waited what was fetched, or let them have a fetch of their own."""
     if not waiting:
         return
-    shared, now = services.reels.get(username)
+    shared, now = services.reels.get(key)
     for request_id in waiting:
         record = services.requests.get(request_id)
         if record is None or record.is_final:
@@ -235,7 +235,7 @@ class _Stopped(Exception):
     """The process is told to end before the request could be."""
 
 
-def judge(services: Services, claim: Claim, fetch: Callable[[], Reel]) -> tuple[Ending, Landing | None]:
+def judge(services: Services, claim: Claim, fetch: Callable[[], Found]) -> tuple[Ending, Landing | None]:
     """Return how the request ends with what ``fetch`` returns or raises, and what may be shared.
 
     Passes on LeaseLost, StoreUnavailable, NoSessionFree when nothing was asked, and _Stopped when there is
@@ -246,18 +246,18 @@ def judge(services: Services, claim: Claim, fetch: Callable[[], Reel]) -> tuple[
         # Whatever takes the workers down with it must not do so for ever.
         return endings.not_worked_on(), None
     try:
-        reel = fetch()
-        return endings.succeeded(reel), landing_of(reel)
+        found = fetch()
+        return endings.succeeded(found), landing_of(found, services.clock())
     except (LeaseLost, StoreUnavailable, NoSessionFree, _Stopped):
         raise
     except FetchError as error:
-        return endings.failed(error), landing_of(error)
+        return endings.failed(error), landing_of(error, services.clock())
     except Exception as error:
         log.exception("scrape.unexpected", requestId=claim.request.request_id, error=str(error))
         return endings.failed(StoryhookError()), None
 
 
-def _fetch(services: Services, source: Source, claim: Claim, stopping: Stopping) -> Reel:
+def _fetch(services: Services, source: Source, claim: Claim, stopping: Stopping) -> Found:
     """Try until an answer is final or the tries are used up.
 
     Raises FetchError; NoSessionFree only when there was not even one try.
@@ -266,7 +266,7 @@ def _fetch(services: Services, source: Source, claim: Claim, stopping: Stopping)
     failed: FetchError | None = None
     for attempt in range(1, tries + 1):
         try:
-            return source.stories(claim.request.username)
+            return source.fetch(claim.request.ask)
         except NoSessionFree:
             if failed is None:
                 raise

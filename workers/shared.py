@@ -9,24 +9,23 @@ import orjson
 
 from service.domain.errors import FetchError, fetch_error
 from service.domain.sharing import Landing, Shared, first_expiry
-from workers.sources.contract import Reel
+from workers.sources.contract import Found
 
 
-def landing_of(brought: Reel | FetchError) -> Landing:
-    """Return what a fetch brought in the form in which it is shared."""
+def landing_of(brought: Found | FetchError, now: int) -> Landing:
+    """Return what a fetch brought by ``now`` (Unix ms) in the form in which it is shared."""
     if isinstance(brought, FetchError):
         return Landing(_json({"message": brought.message, "retryAfter": brought.retry_after}), brought.code)
-    items = brought.reel["items"] if brought.reel else []
-    reel = {"userId": brought.user_id, "user": brought.user, "reel": brought.reel}
-    return Landing(_json(reel), until=first_expiry(items))
+    body = {"data": brought.data, "source": brought.source}
+    return Landing(_json(body), until=first_expiry(brought.data.get("items", []), now))
 
 
-def brought_by(shared: Shared) -> Reel | FetchError:
+def brought_by(shared: Shared) -> Found | FetchError:
     """Return what was shared; the inverse of `landing_of`."""
     body = orjson.loads(shared.body)
     if shared.code:
         return fetch_error(shared.code, body["message"], body["retryAfter"])
-    return Reel(body["userId"], body["user"], body["reel"])
+    return Found(body["data"], body["source"])
 
 
 def _json(body: dict[str, Any]) -> bytes:

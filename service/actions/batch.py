@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from service.actions.cancel import cancelled
 from service.domain import ids
 from service.domain.batches import EACH, BatchRecord, BatchSubmission
-from service.domain.credits import STORIES
 from service.domain.dispatch import publish_bulk
 from service.domain.envelopes import running
 from service.domain.errors import NotFound, ValidationFailed
 from service.domain.namelists import NameList
+from service.domain.operations import STORIES
+from service.domain.options import PLAIN, Options
 from service.domain.ports import Services
 from service.domain.requests import DELIVER, DELIVERIES, QUEUED, Page, RequestRecord
 from service.domain.webhooks import check_url
@@ -37,6 +38,7 @@ class BatchOptions:
     clamp: bool = False
     strict: bool = False
     idempotency_key: str | None = None
+    result: Options = PLAIN
 
 
 def submit_batch(
@@ -60,12 +62,13 @@ def submit_batch(
         account_id=account_id,
         operation=STORIES,
         entries=names.entries,
-        hold=services.policy.prices.hold_for(STORIES),
+        hold=services.policy.prices.hold_for(STORIES, options.result),
         webhook_url=options.webhook_url,
         webhook_mode=options.webhook_mode,
         max_age=options.max_age,
         clamp=options.clamp,
         idempotency_key=options.idempotency_key,
+        options=options.result,
     )
     batch = services.batches.submit(submission)
     unpaid = [entry.username for entry in names.entries[batch.total :]]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 from service.domain import ids
-from service.domain.credits import STORIES
 from service.domain.deliveries import BLOCKED, DELIVERED, EXHAUSTED, GONE, STATES, Delivery
 from service.domain.dispatch import publish
 from service.domain.errors import Conflict, NotFound, StoreUnavailable, ValidationFailed
+from service.domain.operations import STORIES
+from service.domain.options import PLAIN, Options
 from service.domain.ports import Services
 from service.domain.requests import (
     BULK,
@@ -20,6 +21,7 @@ from service.domain.requests import (
     Submission,
     parse_username,
 )
+from service.domain.targets import named
 from service.domain.watches import BY_HAND, EVERY_LENGTH, OWED_FOR_MS, RECEIVER_GONE, Watch, bad_every
 from service.domain.webhooks import check_url
 
@@ -36,6 +38,7 @@ def add_watch(
     only_new: bool,
     heartbeat: bool,
     max_age: int,
+    options: Options = PLAIN,
     idempotency_key: str | None = None,
 ) -> tuple[Watch, bool]:
     """Store a watch and have it run, at once and from then on.
@@ -50,7 +53,9 @@ def add_watch(
     every = services.schedules.check(every, services.policy.watch_every_least)
     check_url(webhook_url, services.policy.webhook_addresses)
     watch_id = ids.new_id(ids.WATCH, ids.shard_in(account_id), services.clock())
-    made = Watch(watch_id, account_id, name, every, webhook_url, only_new, heartbeat, max_age)
+    made = Watch(
+        watch_id, account_id, name, every, webhook_url, only_new, heartbeat, max_age, options=options
+    )
     watch = services.watches.add(made, idempotency_key)
     if watch.watch_id != watch_id:
         return watch, True
@@ -142,12 +147,13 @@ def _submit(services: Services, watch: Watch, next_in: int | None) -> RequestRec
         request_id=ids.new_id(ids.REQUEST, ids.shard_in(watch.account_id), services.clock()),
         account_id=watch.account_id,
         operation=STORIES,
-        username=watch.username,
+        target=named(watch.username),
         queue=BULK,
-        hold=services.policy.prices.hold_for(STORIES),
+        hold=services.policy.prices.hold_for(STORIES, watch.options),
         webhook_url=watch.webhook_url,
         max_age=watch.max_age,
         watch=Run(watch.watch_id, next_in),
+        options=watch.options,
     )
     record = services.requests.submit(submission)
     if record.request_id == submission.request_id:

@@ -8,7 +8,7 @@ from flask import Response, request
 from flask.views import MethodView
 from marshmallow import fields, validate
 
-from service.actions.submit import submit_stories
+from service.actions.submit import submit
 from service.api.blueprint import ApiBlueprint
 from service.api.context import account, require_account, services, wait
 from service.api.envelopes import accepted, outcome
@@ -16,7 +16,10 @@ from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
 from service.api.preferences import Preference, parse_prefer
 from service.api.schemas import EnvelopeSchema, WireSchema
+from service.domain.operations import STORIES
+from service.domain.requests import parse_username
 from service.domain.sharing import MAX_AGE_DEFAULT, MAX_AGE_MOST
+from service.domain.targets import named
 
 blueprint = ApiBlueprint("stories", __name__, url_prefix="/api/instagram", description="Instagram stories")
 blueprint.before_request(require_account)
@@ -86,10 +89,11 @@ class Stories(MethodView):
         patience = preference.patience(policy.sync_deadline, policy.sync_deadline_max)
         if webhook_url is not None:
             preference, patience = Preference(), 0.0  # the result goes there, nobody waits
-        record, replayed = submit_stories(
+        record, replayed = submit(
             services(),
             account().account_id,
-            username=body["username"],
+            STORIES,
+            named(parse_username(body["username"])),
             webhook_url=webhook_url,
             waited_for=patience > 0,
             idempotency_key=idempotency_key(body.get("idempotency_key")),

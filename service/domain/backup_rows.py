@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from service.domain import deliveries, ids, requests, watches
+from service.domain import deliveries, ids, requests, targets, watches
 from service.domain.backups import (
     AccountCopy,
     BatchCopy,
@@ -176,7 +176,9 @@ def _kept(row: Row, name: str, read: Callable[[Row], T]) -> Kept[T] | None:
 def _request_hash(row: Row) -> Fields:
     needed = "hold created_at fence? attempts? charged? item_count? retry_after? finished_at? max_age?"
     needed += " cached? silent?"
-    fields = row.fields("value", "account operation username queue status", needed)
+    fields = row.fields("value", "account operation queue status", needed)
+    if not any(kind in fields for kind in targets.KINDS):
+        raise ValueError("a request is about nothing")
     if fields["status"] != requests.QUEUED and fields["status"] not in requests.FINAL:
         raise ValueError(f"no request in a backup is {fields['status']!r}")
     return fields

@@ -11,6 +11,7 @@ from typing import Any
 
 from service.domain.envelopes import timestamp
 from service.domain.namelists import Entry
+from service.domain.options import PLAIN, Options
 from service.domain.requests import CANCELLED, FAILED, PROCESSING, QUEUED, SUCCEEDED, RequestRecord
 
 COMPLETED = "completed"
@@ -41,6 +42,7 @@ class BatchSubmission:
     max_age: int = 0
     clamp: bool = False
     idempotency_key: str | None = None
+    options: Options = PLAIN
 
     @property
     def owes_each(self) -> bool:
@@ -55,6 +57,8 @@ class BatchSubmission:
         """What is asked, in a form that compares: the same key must ask the same."""
         names = [[entry.username, entry.external_id] for entry in self.entries]
         options = [self.webhook_url, self.webhook_mode, self.max_age, self.clamp]
+        if self.options != PLAIN:
+            options.append(self.options.text)
         return hashlib.sha256(json.dumps([self.operation, names, *options]).encode()).hexdigest()
 
 

@@ -11,13 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from service.domain.errors import ConfigurationError
-
-STORIES = "stories"
-
-FOUND = "found"
-EMPTY = "empty"
-CACHED = "cached"  # found or empty, and fetched for somebody else
-NOTHING_NEW = "nothing_new"  # a watch found only what it had delivered before
+from service.domain.operations import CACHED, EMPTY, FOUND, NOTHING_NEW, OPERATIONS, Operation
+from service.domain.options import PLAIN, Options
 
 TOPUP = "topup"
 HOLD = "hold"
@@ -25,42 +20,51 @@ CHARGE = "charge"
 RELEASE = "release"
 ADJUSTMENT = "adjustment"
 
+PAID = (FOUND, EMPTY, CACHED, NOTHING_NEW)
+
+
+def tariff_of(operation: str, kind: str) -> str:
+    """Return the name of the prices of a HikerAPI-compatible call, by the kind of its target."""
+    return f"hiker_{operation}_by_{kind}"
+
+
+def _tariffs(operation: Operation) -> dict[str, Mapping[str, int]]:
+    """Return the prices of an operation, and of the HikerAPI-compatible calls for it."""
+    native = operation.prices
+    tariffs = {operation.name: native}
+    for kind, reqs in operation.reqs.items():
+        prices = {outcome: reqs if outcome in PAID else 0 for outcome in native if outcome != NOTHING_NEW}
+        tariffs[tariff_of(operation.name, kind)] = prices
+    return {name: MappingProxyType(prices) for name, prices in tariffs.items()}
+
+
 DEFAULT_PRICES: Mapping[str, Mapping[str, int]] = MappingProxyType(
-    {
-        STORIES: MappingProxyType(
-            {
-                FOUND: 1,
-                EMPTY: 1,
-                CACHED: 1,
-                NOTHING_NEW: 0,
-                "account_private": 0,
-                "user_not_found": 0,
-                "upstream_blocked": 0,
-                "upstream_timeout": 0,
-                "upstream_error": 0,
-                "opted_out": 0,
-            }
-        )
-    }
+    {name: prices for operation in OPERATIONS.values() for name, prices in _tariffs(operation).items()}
 )
 
 
 @dataclass(frozen=True)
 class PriceList:
-    """Prices in whole credits: operation -> outcome -> price."""
+    """Prices in whole credits: operation or tariff -> outcome -> price."""
 
     prices: Mapping[str, Mapping[str, int]]
 
-    def hold_for(self, operation: str) -> int:
+    def hold_for(self, operation: str, options: Options = PLAIN) -> int:
         """Return the most that ``operation`` can cost."""
-        return max(self.prices[operation].values())
+        return self._discounted(max(self.prices[options.tariff or operation].values()), options)
 
-    def charge_for(self, operation: str, outcome: str, held: int) -> int:
+    def charge_for(self, operation: str, outcome: str, held: int, options: Options = PLAIN) -> int:
         """Return what ``outcome`` costs, never more than was held when the request was accepted.
 
         A price raised in between does not reach requests that are under way.
         """
-        return min(self.prices[operation].get(outcome, 0), held)
+        prices = self.prices[options.tariff or operation]
+        return min(self._discounted(prices.get(outcome, 0), options), held)
+
+    @staticmethod
+    def _discounted(price: int, options: Options) -> int:
+        """A HikerAPI-compatible call that does without the question for privacy costs one less."""
+        return max(price - 1, 0) if options.force and options.tariff else price
 
 
 def price_list(changes: Mapping[str, Mapping[str, int]]) -> PriceList:

@@ -6,6 +6,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.domain.requests import FAILED, SUCCEEDED, RequestRecord
+from service.domain.targets import HIGHLIGHT_ID, MEDIA_URL, STORY_ID, USER_ID, USERNAME
+
+# What a request is about, as it is called on the wire.
+_WIRE_NAMES = {
+    USERNAME: "username",
+    USER_ID: "userId",
+    STORY_ID: "storyId",
+    HIGHLIGHT_ID: "highlightId",
+    MEDIA_URL: "mediaUrl",
+}
 
 PROCESSING_MESSAGE = "The request is being processed. Poll it, or wait for the webhook."
 
@@ -23,6 +33,8 @@ def success(
     data: dict[str, Any],
     charged: int,
     now_ms: int,
+    item_count: int,
+    source: str = "",
     age: int | None = None,
 ) -> dict[str, Any]:
     """Return the envelope of a request that succeeded; ``age`` in seconds when its result was shared."""
@@ -32,9 +44,10 @@ def success(
         **_origin(request),
         "status": SUCCEEDED,
         "outcome": outcome,
-        "username": request.username,
+        **_about(request),
         "data": data,
-        "itemCount": len(data["items"]),
+        "itemCount": item_count,
+        "source": source,
         "cached": age is not None,
         "age": age or 0,
         "creditsCharged": charged,
@@ -60,7 +73,7 @@ def failure(
         "status": status,
         "error": message,
         "code": code,
-        "username": request.username,
+        **_about(request),
         "creditsCharged": charged,
         "createdAt": timestamp(request.created_at),
         "finishedAt": timestamp(now_ms),
@@ -75,7 +88,7 @@ def running(request: RequestRecord) -> dict[str, Any]:
         **_origin(request),
         "status": request.status,
         "message": PROCESSING_MESSAGE,
-        "username": request.username,
+        **_about(request),
         "createdAt": timestamp(request.created_at),
     }
 
@@ -86,7 +99,7 @@ def summary(request: RequestRecord) -> dict[str, Any]:
         "requestId": request.request_id,
         **_origin(request),
         "status": request.status,
-        "username": request.username,
+        **_about(request),
         "outcome": request.outcome,
         "code": request.code,
         "itemCount": request.item_count,
@@ -96,6 +109,11 @@ def summary(request: RequestRecord) -> dict[str, Any]:
         "finishedAt": timestamp(request.finished_at) if request.finished_at else None,
     }
     return line
+
+
+def _about(request: RequestRecord) -> dict[str, str]:
+    """Return what was asked for, and by what."""
+    return {"operation": request.operation, _WIRE_NAMES[request.target.kind]: request.target.value}
 
 
 def _origin(request: RequestRecord) -> dict[str, str]:

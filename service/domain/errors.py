@@ -233,6 +233,38 @@ class UserNotFound(FetchError):
     default_message = "There is no Instagram account of this name."
 
 
+class StoryNotFound(FetchError):
+    """No such story, or no longer."""
+
+    code = "story_not_found"
+    status = 404
+    default_message = "There is no such story (any more)."
+
+
+class HighlightNotFound(FetchError):
+    """No such highlight, or none that is shown to us."""
+
+    code = "highlight_not_found"
+    status = 404
+    default_message = "There is no such highlight (any more)."
+
+
+class MediaNotFound(FetchError):
+    """A file on Instagram's CDN that is not there, or no longer."""
+
+    code = "media_not_found"
+    status = 404
+    default_message = "There is no such media file (any more)."
+
+
+class RangeNotSatisfiable(FetchError):
+    """The asked range begins past the end of the file."""
+
+    code = "range_not_satisfiable"
+    status = 416
+    default_message = "The range begins past the end of the file."
+
+
 class OptedOut(FetchError):
     """The operator does not serve this Instagram account."""
 
@@ -290,6 +322,10 @@ def fetch_error(code: str, message: str, retry_after: int | None) -> FetchError:
     kinds: tuple[type[FetchError], ...] = (
         AccountPrivate,
         UserNotFound,
+        StoryNotFound,
+        HighlightNotFound,
+        MediaNotFound,
+        RangeNotSatisfiable,
         OptedOut,
         UpstreamBlocked,
         UpstreamTimeout,

@@ -11,6 +11,9 @@ from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from service.domain.errors import ValidationFailed
+from service.domain.operations import Ask
+from service.domain.options import PLAIN, Options
+from service.domain.targets import USERNAME, Target
 
 T = TypeVar("T")
 
@@ -109,19 +112,22 @@ class Submission:
     request_id: str
     account_id: str
     operation: str
-    username: str
+    target: Target
     queue: str
     hold: int
     webhook_url: str | None = None
     idempotency_key: str | None = None
     max_age: int = 0
     watch: Run | None = None
+    options: Options = PLAIN
 
     @property
     def fingerprint(self) -> str:
         """What is asked, in a form that compares: the same key must ask the same."""
-        asked = json.dumps([self.operation, self.username, self.webhook_url, self.max_age])
-        return hashlib.sha256(asked.encode()).hexdigest()
+        asked = [self.operation, self.target.text, self.webhook_url, self.max_age]
+        if self.options != PLAIN:
+            asked.append(self.options.text)
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -129,15 +135,15 @@ class RequestRecord:
     """A request as stored. Times are Unix milliseconds; 0 or None means not yet.
 
     ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one,
-    ``silent`` that it ended without its webhook. ``parked`` is for how long it was put back because no
-    session was free, milliseconds. An item of a batch knows which, the caller's own id of it, and the host
+    ``silent`` that it ended without its webhook, ``source`` which upstream served it. ``parked`` is for how
+    long it was put back because no session was free, milliseconds. An item of a batch knows which, the caller's own id of it, and the host
     to which the batch's summary goes.
     """
 
     request_id: str
     account_id: str
     operation: str
-    username: str
+    target: Target
     queue: str
     status: str
     hold: int
@@ -158,6 +164,8 @@ class RequestRecord:
     watch_id: str | None = None
     silent: bool = False
     parked: int = 0
+    options: Options = PLAIN
+    source: str | None = None
 
     @classmethod
     def of(cls, request_id: str, fields: Mapping[str, str]) -> RequestRecord:
@@ -166,7 +174,7 @@ class RequestRecord:
             request_id=request_id,
             account_id=fields["account"],
             operation=fields["operation"],
-            username=fields["username"],
+            target=Target.of(fields),
             queue=fields["queue"],
             status=fields["status"],
             hold=int(fields["hold"]),
@@ -187,11 +195,22 @@ class RequestRecord:
             watch_id=fields.get("watch"),
             silent=fields.get("silent") == "1",
             parked=int(fields.get("parked", 0)),
+            options=Options.of(fields.get("options")),
+            source=fields.get("source"),
         )
 
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def username(self) -> str | None:
+        """The name it was asked for by, None when it was asked for by something else."""
+        return self.target.value if self.target.kind == USERNAME else None
+
+    @property
+    def ask(self) -> Ask:
+        return Ask(self.operation, self.target, self.options.force)
 
 
 @dataclass(frozen=True)
@@ -208,7 +227,8 @@ class Ending:
     """How a request ends: what is stored, charged and sent, in one step.
 
     ``silent`` sends no webhook after all. ``remember`` is what its watch has seen: items, and until when to
-    know them (Unix seconds).
+    know them (Unix seconds). ``source`` is the upstream that served it; ``owner`` and ``owner_name`` are the
+    id and name of the account the result is about.
     """
 
     status: str
@@ -221,6 +241,9 @@ class Ending:
     cached: bool = False
     silent: bool = False
     remember: Mapping[str, int] = field(default_factory=dict)
+    source: str = ""
+    owner: str = ""
+    owner_name: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,15 @@ MAX_AGE_MOST = 3_600  # seconds; as long as a reel is kept for others
 MAX_AGE_DEFAULT = 60
 # A failure is shared with those who waited for that very fetch, and with nobody later.
 FAILURE_LIFETIME = 60  # seconds
+# A story may be shown for a moment after its end; later it is something else that shows it.
+SHOWN_AFTER_MS = 600_000
 
 
 @dataclass(frozen=True)
 class Flight:
-    """The right to fetch an account's reel, alone, until a lease is over."""
+    """The right to ask upstream what ``key`` stands for (`Ask.key`), alone, until a lease is over."""
 
-    username: str
+    key: str
     token: str
     started_at: int
 
@@ -69,6 +71,10 @@ class Shared:
         return max(0, now - self.fetched_at) // 1000
 
 
-def first_expiry(items: Iterable[dict[str, Any]]) -> int:
-    """Return when the first of these raw items expires, 0 when none says so."""
-    return min((at * 1000 for item in items if isinstance(at := item.get("expiring_at"), int)), default=0)
+def first_expiry(items: Iterable[dict[str, Any]], now: int) -> int:
+    """Return when the first of these raw items expires, 0 when none says so.
+
+    What expired long ago is shown all the same, as the items of highlights are: it does not count.
+    """
+    expiries = (at * 1000 for item in items if isinstance(at := item.get("expiring_at"), int))
+    return min((at for at in expiries if at > now - SHOWN_AFTER_MS), default=0)

@@ -27,16 +27,10 @@ def with_string_ids(value: Any, *, is_id: bool = False) -> Any:
     return value
 
 
-def reel_data(user_id: str, user: dict[str, Any], reel: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the ``data`` of an envelope: the raw reel, or an empty one of the same shape.
-
-    ``user`` is the raw user object of the upstream, used where the reel carries none.
-    """
-    if reel is None:
-        return {"id": str(user_id), "user": with_string_ids(user), "items": []}
-    data: dict[str, Any] = with_string_ids(reel)
-    if data.get("id") is None:
-        data["id"] = str(user_id)
-    if data.get("user") is None:
-        data["user"] = with_string_ids(user)
-    return data
+def owner_of(data: dict[str, Any]) -> tuple[str, str]:
+    """Return the id and lower-case name of the account a result is about, "" for what it does not say."""
+    user = data.get("user")
+    user = user if isinstance(user, dict) else {}
+    return str(user.get("pk") or user.get("id") or data.get("id") or ""), str(
+        user.get("username") or ""
+    ).lower()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.domain.errors import AccountPrivate, OptedOut, UserNotFound, ValidationFailed
+from service.domain.options import PLAIN, Options
 
 RUN = "watch"  # the task beat publishes; workers.tasks gives it code
 
@@ -68,11 +69,14 @@ class Watch:
     told: str = ""
     runs: int = 0
     items_delivered: int = 0
+    options: Options = PLAIN
 
     @property
     def fingerprint(self) -> str:
         """What is asked, in a form that compares: the same key must ask the same."""
         asked = [self.username, self.every, self.webhook_url, self.only_new, self.heartbeat, self.max_age]
+        if self.options != PLAIN:
+            asked.append(self.options.text)
         return hashlib.sha256(json.dumps(["watch", *asked]).encode()).hexdigest()
 
     @property

@@ -73,6 +73,7 @@ class Batches:
             submission.fingerprint if submission.idempotency_key is not None else "",
             IDEMPOTENCY_LIFETIME,
             submission.webhook_mode,
+            submission.options.text,
             *(text for entry in submission.entries for text in (entry.username, entry.external_id or "")),
         ]
 

@@ -42,9 +42,9 @@ key                              type    lifetime                     holds
 ``{h:<host>}:health``            hash    10 min                       attempts and failures by minute, circuit
 ``{bulk}:queue``                 zset    while they wait              request ids by virtual time of turn
 ``{bulk}:clock``                 hash    while they wait              ``virtual`` time, next turns
-``{f:<username>}:reel``          hash    up to 1 h                    a reel that others may be shown
-``{f:<username>}:flight``        string  one lease                    who fetches it right now
-``{f:<username>}:waiting``       set     two leases                   ids of requests that wait for it
+``{f:<ask>}:reel``               hash    up to 1 h                    a result that others may be shown
+``{f:<ask>}:flight``             string  one lease                    who fetches it right now
+``{f:<ask>}:waiting``            set     two leases                   ids of requests that wait for it
 ``{ig}:...``                                                          Instagram sessions and ids, see
                                                                       `instagram_sessions`, `instagram_ids`
 ===============================  ======  ===========================  =====================================
@@ -178,16 +178,16 @@ def stats(shard: int) -> str:
     return f"{tag(shard)}:stats"
 
 
-def reel(username: str) -> str:
-    return f"{{f:{username}}}:reel"
+def reel(ask: str) -> str:
+    return f"{{f:{ask}}}:reel"
 
 
-def flight(username: str) -> str:
-    return f"{{f:{username}}}:flight"
+def flight(ask: str) -> str:
+    return f"{{f:{ask}}}:flight"
 
 
-def flight_waiting(username: str) -> str:
-    return f"{{f:{username}}}:waiting"
+def flight_waiting(ask: str) -> str:
+    return f"{{f:{ask}}}:waiting"
 
 
 def email(address: str) -> str:

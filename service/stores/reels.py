@@ -33,37 +33,37 @@ class Reels:
         self._board = scripts.load(redis, "flight_board")
         self._land = scripts.load(redis, "flight_land")
 
-    def get(self, username: str) -> tuple[Shared | None, int]:
-        [shared], now = self.get_many([username])
+    def get(self, key: str) -> tuple[Shared | None, int]:
+        [shared], now = self.get_many([key])
         return shared, now
 
-    def get_many(self, usernames: Sequence[str]) -> tuple[list[Shared | None], int]:
+    def get_many(self, names: Sequence[str]) -> tuple[list[Shared | None], int]:
         options = {NEVER_DECODE: True}
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
-            for username in usernames:
-                pipe.execute_command("HMGET", keys.reel(username), *FIELDS, **options)
+            for name in names:
+                pipe.execute_command("HMGET", keys.reel(name), *FIELDS, **options)
             (seconds, micros), *rows = pipe.execute()
         return [_shared(values) for values in rows], seconds * 1000 + micros // 1000
 
-    def board(self, username: str, request_id: str) -> Flight | None:
+    def board(self, key: str, request_id: str) -> Flight | None:
         token = secrets.token_hex(8)
-        return _flight(username, token, self._send_board(username, token, request_id))
+        return _flight(key, token, self._send_board(key, token, request_id))
 
     def board_many(self, requests: Sequence[RequestRecord]) -> list[Flight | None]:
         """The first of several that want the same reel fetches it."""
         tokens = [secrets.token_hex(8) for _ in requests]
         with self._redis.pipeline(transaction=False) as pipe:
             for request, token in zip(requests, tokens, strict=True):
-                self._send_board(request.username, token, request.request_id, pipe)
+                self._send_board(request.ask.key, token, request.request_id, pipe)
             return [
-                _flight(request.username, token, started)
+                _flight(request.ask.key, token, started)
                 for request, token, started in zip(requests, tokens, pipe.execute(), strict=True)
             ]
 
-    def _send_board(self, username: str, token: str, request_id: str, client: Client = None) -> Any:
+    def _send_board(self, key: str, token: str, request_id: str, client: Client = None) -> Any:
         return self._board(
-            keys=[keys.flight(username), keys.flight_waiting(username)],
+            keys=[keys.flight(key), keys.flight_waiting(key)],
             args=[token, self._lease_ms, request_id],
             client=client,
         )
@@ -82,9 +82,9 @@ class Reels:
         kept = landing or Landing(b"")
         return self._land(
             keys=[
-                keys.flight(flight.username),
-                keys.flight_waiting(flight.username),
-                keys.reel(flight.username),
+                keys.flight(flight.key),
+                keys.flight_waiting(flight.key),
+                keys.reel(flight.key),
             ],
             args=[
                 flight.token,
@@ -105,5 +105,5 @@ def _shared(values: list[Any]) -> Shared | None:
     return Shared(int(started), int(fetched), int(until), gzip.decompress(body), code.decode())
 
 
-def _flight(username: str, token: str, started: Any) -> Flight | None:
-    return Flight(username, token, int(started)) if started else None
+def _flight(key: str, token: str, started: Any) -> Flight | None:
+    return Flight(key, token, int(started)) if started else None

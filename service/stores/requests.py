@@ -76,7 +76,7 @@ class Requests:
             request_id=submission.request_id,
             account_id=submission.account_id,
             operation=submission.operation,
-            username=submission.username,
+            target=submission.target,
             queue=submission.queue,
             status="queued",
             hold=submission.hold,
@@ -84,6 +84,7 @@ class Requests:
             webhook_url=submission.webhook_url,
             max_age=submission.max_age,
             watch_id=submission.watch.watch_id if submission.watch else None,
+            options=submission.options,
         )
 
     def _running(self, submission: Submission) -> str:
@@ -112,7 +113,7 @@ class Requests:
                 submission.request_id,
                 submission.account_id,
                 submission.operation,
-                submission.username,
+                submission.target.kind,
                 submission.queue,
                 submission.hold,
                 submission.webhook_url or "",
@@ -125,6 +126,8 @@ class Requests:
                 running,
                 next_in,
                 GRACE_MS,
+                submission.target.value,
+                submission.options.text,
             ],
         )
         return answer
@@ -330,6 +333,9 @@ class Requests:
             keys.done(batch_id),
             int(ending.silent),
             " ".join(f"{item} {until}" for item, until in ending.remember.items()),
+            ending.source,
+            ending.owner,
+            ending.owner_name,
         ]
         return names, values
 

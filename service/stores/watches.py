@@ -10,6 +10,7 @@ from typing import Any
 
 from service.domain import ids
 from service.domain.errors import Conflict, IdempotencyKeyReuse
+from service.domain.options import Options
 from service.domain.policy import Policy
 from service.domain.requests import Page
 from service.domain.watches import ACTIVE, GRACE_MS, PAUSED, Watch
@@ -55,6 +56,7 @@ class Watches:
                 GRACE_MS,
                 watch.fingerprint if idempotency_key is not None else "",
                 IDEMPOTENCY_LIFETIME,
+                watch.options.text,
             ],
         )
         if answer == "reuse":
@@ -158,6 +160,7 @@ def watch_record(watch_id: str, fields: dict[str, Any]) -> Watch | None:
         resumed_at=int(fields.get("resumed_at", 0)),
         last_request_id=fields.get("last_request"),
         last_outcome=fields.get("last_outcome"),
+        options=Options.of(fields.get("options")),
         running=fields.get("running"),
         told=fields.get("told", ""),
         runs=int(fields.get("runs", 0)),

@@ -16,7 +16,7 @@ import structlog
 from instagrapi import Client
 
 from service.domain.errors import FetchError, NoSessionFree, SessionVerdict, StoreUnavailable, UpstreamBlocked
-from service.domain.instagram import Leased
+from service.domain.instagram import Leased, Unavailable
 from service.domain.ports.instagram import SessionStore
 from workers.sources import transport
 from workers.sources.verdicts import DEFAULT_RESTS, RestTimes, escalate
@@ -144,6 +144,10 @@ class SessionPool:
             self._return(_Return(leased, used=lent.used))
             raise
         self._give_back(leased, lent, None)
+
+    def free(self) -> Unavailable | None:
+        """Return why nobody who gives way may use a session now, None when one is free."""
+        return self._sessions.free()
 
     def wanted(self) -> bool:
         """Tell whether a caller waits for a session."""

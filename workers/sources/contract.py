@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from service.domain.errors import FetchError
+from service.domain.errors import FetchError, NoSessionFree
+from service.domain.operations import Ask
 
 GoOn = Callable[[], bool]
 
@@ -16,17 +17,31 @@ def always() -> bool:
 
 
 @dataclass(frozen=True)
-class Reel:
-    """An account's active stories, as the upstream sent them.
+class Found:
+    """What an upstream has, as it sent it: integers stay integers.
 
-    ``user_id`` is the account's numeric id as a string and ``user`` its raw object. ``reel`` is the
-    raw reel, with at least one raw item in ``reel["items"]``; None says that the account is public
-    and has no active story.
+    ``data`` has the parts that `service.domain.operations.Operation.data` names, always with an ``id`` and the
+    owner's raw ``user`` object; ``source`` is the name of the upstream that gave it.
     """
 
-    user_id: str
-    user: dict[str, Any]
-    reel: dict[str, Any] | None
+    data: dict[str, Any]
+    source: str = ""
+
+    def given_by(self, source: str) -> Found:
+        return replace(self, source=source)
+
+
+def reel_found(user_id: str, user: dict[str, Any], reel: dict[str, Any] | None) -> Found:
+    """Return an account's stories: the raw reel, or an empty one of the same shape when there is none.
+
+    ``user`` is the raw user object, used where the reel carries none.
+    """
+    data: dict[str, Any] = dict(reel) if reel is not None else {"items": []}
+    if data.get("id") is None:
+        data["id"] = user_id
+    if data.get("user") is None:
+        data["user"] = user
+    return Found(data)
 
 
 class Source(Protocol):
@@ -34,16 +49,21 @@ class Source(Protocol):
 
     name: str
 
-    def stories(self, username: str) -> Reel:
-        """Fetch the active stories of an account.
+    def serves(self, ask: Ask) -> bool:
+        """Tell whether this may be asked of it at all; asks nobody."""
+        ...
 
-        Raises FetchError only: NoSessionFree before anything was asked, AccountPrivate, UserNotFound,
-        UpstreamBlocked, UpstreamTimeout or UpstreamFailed, each saying by ``retry`` what a worker may do
-        next. (StoreUnavailable passes through where the source keeps its state in the store.)
+    def fetch(self, ask: Ask) -> Found:
+        """Ask for one thing that it serves.
+
+        Raises FetchError only: NoSessionFree before anything was asked; one of the endings of the operation
+        (`service.domain.operations.Operation.endings`); UpstreamBlocked, UpstreamTimeout or UpstreamFailed;
+        each says by ``retry`` what a worker may do next. (StoreUnavailable passes through where the source
+        keeps its state in the store.)
         """
         ...
 
-    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
+    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Found | FetchError]:
         """Fetch the active stories of many accounts in few calls.
 
         Gives what is certain: a reel, or an error that is final. An account that is missing in the answer
@@ -52,4 +72,8 @@ class Source(Protocol):
         nothing is known). ``go_on`` is asked before each call upstream; once it says no, what was found
         so far is returned.
         """
+        ...
+
+    def unserved(self) -> NoSessionFree | None:
+        """Return why nobody can be asked now, None when somebody can."""
         ...

@@ -19,7 +19,7 @@ from service.domain.errors import (
 from service.domain.instagram import Known
 from service.domain.ports.instagram import InstagramIdStore
 from workers.sources.accounts import Lent
-from workers.sources.contract import Reel
+from workers.sources.contract import Found, reel_found
 from workers.sources.verdicts import RestTimes, drifted, translate
 
 CAPABILITIES = {"supported_capabilities_new": json.dumps(config.SUPPORTED_CAPABILITIES)}
@@ -38,12 +38,12 @@ class Fetch:
         self._username = username
         self._rests = rests
 
-    def by_name(self) -> Reel:
+    def by_name(self) -> Found:
         """Look the account up, then fetch."""
         user_id, user = self.look_up()
         return reel_of(user_id, user, self._feed(user_id))
 
-    def by_known_id(self, known: Known) -> Reel:
+    def by_known_id(self, known: Known) -> Found:
         """Fetch by a remembered id, and trust the answer when it names the asked account.
 
         Otherwise the account has no story, is private, renamed or gone. Looking it up tells, unless that
@@ -57,8 +57,8 @@ class Fetch:
                 raise
             failed = error
         if not failed and (brought := self.by_memory(known, reel)):
-            if brought.reel and known.user is None:
-                self._remember(user_id, public(brought.user))
+            if brought.data["items"] and known.user is None:
+                self._remember(user_id, public(brought.data["user"]))
             return brought
         fresh_id, user = self.look_up()
         if fresh_id != user_id:
@@ -67,7 +67,7 @@ class Fetch:
             raise failed
         return reel_of(user_id, user, reel)
 
-    def by_memory(self, known: Known, reel: dict[str, Any] | None) -> Reel | None:
+    def by_memory(self, known: Known, reel: dict[str, Any] | None) -> Found | None:
         """Judge the answer to a remembered id by what else is remembered; None when that does not do.
 
         Raises AccountPrivate.
@@ -75,7 +75,7 @@ class Fetch:
         items = reel.get("items") if reel else None
         named = reel is not None and self.names_account(reel.get("user"))
         if reel and items and named:
-            return Reel(known.user_id, reel["user"], reel)
+            return reel_found(known.user_id, reel["user"], reel)
         if known.user is None or items or (reel and not named):
             return None
         return reel_of(known.user_id, known.user, None)
@@ -149,16 +149,17 @@ def usable(reel: Any) -> dict[str, Any] | None:
     return cast(dict[str, Any], reel)
 
 
-def reel_of(user_id: str, user: dict[str, Any], reel: dict[str, Any] | None) -> Reel:
+def reel_of(user_id: str, user: dict[str, Any], reel: dict[str, Any] | None) -> Found:
     """Judge an answer by the account just looked up. Raises AccountPrivate."""
     if reel and reel.get("items"):
-        shown = reel.get("user")
-        return Reel(user_id, shown if isinstance(shown, dict) else user, reel)
+        return reel_found(
+            user_id, user, reel if isinstance(reel.get("user"), dict) else {**reel, "user": user}
+        )
     if not isinstance(user.get("is_private"), bool):
         raise drifted()  # private and empty look alike without it
     if _hidden(user):
         raise AccountPrivate
-    return Reel(user_id, user, None)
+    return reel_found(user_id, user, None)
 
 
 def public(user: dict[str, Any]) -> dict[str, Any] | None:

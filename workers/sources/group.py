@@ -14,7 +14,7 @@ from service.domain.errors import (
 )
 from service.domain.instagram import NOT_FOUND, Known, Missing
 from workers.sources.accounts import Lent, SessionPool
-from workers.sources.contract import GoOn, Reel
+from workers.sources.contract import Found, GoOn
 from workers.sources.fetch import Fetch, public, reel_of, usable
 from workers.sources.verdicts import drifted
 
@@ -34,7 +34,7 @@ class Group:
     """
 
     def __init__(self, known: Mapping[str, Known | Missing | None], pool: SessionPool, go_on: GoOn) -> None:
-        self.found: dict[str, Reel | FetchError] = {
+        self.found: dict[str, Found | FetchError] = {
             name: UserNotFound() for name, each in known.items() if each is NOT_FOUND
         }
         self.confirmed: dict[str, Known] = {}
@@ -121,7 +121,7 @@ class Group:
                 if brought is not None:
                     self.found[name] = brought
 
-    def _judged(self, fetch: Fetch, name: str, known: Known) -> Reel | None:
+    def _judged(self, fetch: Fetch, name: str, known: Known) -> Found | None:
         """Return what an answer says of an account, None when it has to be looked up. Raises FetchError."""
         reel = usable(self._answers[known.user_id])
         shown = reel.get("user") if reel else None
@@ -130,7 +130,12 @@ class Group:
         if name in self._users:
             return reel_of(known.user_id, self._users[name], reel)
         brought = fetch.by_memory(known, reel)
-        if brought and brought.reel and known.user is None and (user := public(brought.user)):
+        if (
+            brought
+            and brought.data["items"]
+            and known.user is None
+            and (user := public(brought.data["user"]))
+        ):
             self.confirmed[name] = Known(known.user_id, user)
         return brought
 

@@ -17,9 +17,10 @@ from service.domain.errors import (
     UserNotFound,
 )
 from service.domain.instagram import NOT_FOUND, Known
+from service.domain.operations import STORIES, Ask
 from service.domain.ports.instagram import InstagramIdStore
 from workers.sources.accounts import Lent, SessionPool
-from workers.sources.contract import GoOn, Reel, always
+from workers.sources.contract import Found, GoOn, always
 from workers.sources.fetch import Fetch
 from workers.sources.group import Group
 
@@ -28,6 +29,7 @@ from workers.sources.group import Group
 BY_NAME, BY_KNOWN_ID = 2, 3
 # How many sessions a group is tried with.
 GROUP_TRIES = 2
+SERVED = frozenset({STORIES})
 
 
 class InstagrapiSource:
@@ -39,8 +41,23 @@ class InstagrapiSource:
         self._pool = pool
         self._ids = ids
 
-    def stories(self, username: str) -> Reel:
-        """Fetch an account's active stories; see `Source.stories`."""
+    def serves(self, ask: Ask) -> bool:
+        """Tell whether there is a method for it; see `Source.serves`."""
+        return ask.operation in SERVED
+
+    def fetch(self, ask: Ask) -> Found:
+        """Ask Instagram; see `Source.fetch`."""
+        found: Found = getattr(self, ask.operation)(ask)
+        return found.given_by(self.name)
+
+    def unserved(self) -> NoSessionFree | None:
+        """Tell whether a session is free; see `Source.unserved`."""
+        why = self._pool.free()
+        return None if why is None else NoSessionFree(why.wait, paced=why.paced)
+
+    def stories(self, ask: Ask) -> Found:
+        """Fetch an account's active stories."""
+        username = ask.target.value
         known = self._ids.get(username)
         if known is NOT_FOUND:
             raise UserNotFound
@@ -48,7 +65,7 @@ class InstagrapiSource:
             fetch = self._fetch(lent, username)
             return fetch.by_known_id(known) if isinstance(known, Known) else fetch.by_name()
 
-    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
+    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Found | FetchError]:
         """Fetch many accounts' active stories; see `Source.reels`."""
         names = list(dict.fromkeys(name.lower() for name in usernames))
         known = dict(zip(names, self._ids.get_many(names), strict=True))
@@ -63,7 +80,11 @@ class InstagrapiSource:
                 pass  # what was found is as good as ever
             with suppress(StoreUnavailable):
                 self._ids.put_many(group.confirmed)
-        return {name: group.found[name.lower()] for name in usernames if name.lower() in group.found}
+        return {
+            name: found.given_by(self.name) if isinstance(found, Found) else found
+            for name in usernames
+            if (found := group.found.get(name.lower()))
+        }
 
     def _run(self, group: Group) -> None:
         """Let a second session go on where the first one came to grief. Raises FetchError."""

@@ -189,14 +189,14 @@ class Schedules(Protocol):
 
 
 class ReelStore(Protocol):
-    """Reels that are shared, and who fetches one right now."""
+    """Results that are shared, and who fetches one right now."""
 
-    def get(self, username: str) -> tuple[Shared | None, int]:
-        """Return what may be shared of an account, and the store's time (Unix ms)."""
+    def get(self, key: str) -> tuple[Shared | None, int]:
+        """Return what may be shared of an ask (`Ask.key`), and the store's time (Unix ms)."""
         ...
 
-    def get_many(self, usernames: Sequence[str]) -> tuple[list[Shared | None], int]: ...
-    def board(self, username: str, request_id: str) -> Flight | None:
+    def get_many(self, names: Sequence[str]) -> tuple[list[Shared | None], int]: ...
+    def board(self, key: str, request_id: str) -> Flight | None:
         """Begin a fetch; None when somebody fetches already: then the request waits for that."""
         ...
 

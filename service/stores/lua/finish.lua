@@ -15,6 +15,7 @@
 --       16 1 when the result was shared   17 id of the summary's delivery   18 batch id or ""
 --       19 channel of who waits for the batch   20 1 when no webhook is sent after all
 --       21 what the watch has seen: item, when to forget it (s), item, ..., by spaces
+--       22 source   23 id and 24 name of the account the result is about, "" where nothing was found
 -- Returns  {"ok", delivery id or ""}  or  {"lost"} when the caller has no right to end it
 local request = redis.call('HMGET', KEYS[1], 'status', 'fence', 'hold', 'created_at', 'webhook_url', 'account',
   'batch_host', 'watch')
@@ -64,6 +65,9 @@ redis.call('HSET', KEYS[1], 'status', ARGV[3], 'outcome', ARGV[4], 'code', ARGV[
   'item_count', ARGV[7], 'retry_after', ARGV[8], 'cached', ARGV[16], 'finished_at', now)
 if ARGV[20] == '1' then
   redis.call('HSET', KEYS[1], 'silent', 1)
+end
+if ARGV[22] ~= '' then
+  redis.call('HSET', KEYS[1], 'source', ARGV[22], 'owner', ARGV[23], 'owner_name', ARGV[24])
 end
 redis.call('HDEL', KEYS[1], 'lease_until')
 redis.call('EXPIRE', KEYS[1], ARGV[10])
@@ -115,6 +119,9 @@ if ARGV[16] == '1' then
   redis.call('HINCRBY', KEYS[6], 'shared', 1)
 end
 redis.call('HINCRBY', KEYS[6], 'outcome:' .. label, 1)
+if ARGV[22] ~= '' then
+  redis.call('HINCRBY', KEYS[6], 'source:' .. ARGV[22], 1)
+end
 local seconds = (now - tonumber(request[4])) / 1000
 redis.call('HINCRBYFLOAT', KEYS[6], 'job_seconds_sum', seconds)
 for _, bound in ipairs({0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}) do

@@ -4,12 +4,13 @@
 -- KEYS  1 request hash   2 credits hash   3 ledger stream   4 open zset
 --       5 the account's requests zset     6 stats hash     7 idempotency hash
 --       8 watch hash   9 watching zset   10 hash of the watch's open request
--- ARGV  1 request id   2 account id   3 operation   4 username   5 queue   6 hold (credits)
+-- ARGV  1 request id   2 account id   3 operation   4 kind of target   5 queue   6 hold (credits)
 --       7 webhook URL or ""   8 milliseconds until the sweep looks   9 id below which the index is trimmed
 --       10 fingerprint of what is asked, "" without an idempotency key   11 lifetime of the key (s)
 --       12 how old a shared result may be (s)
 --       13 watch id or ""   14 id of the watch's open request or ""   15 milliseconds until the watch's next
 --       run, -1 when that stays as it is   16 milliseconds from then until the sweep looks
+--       17 target   18 options or ""
 -- Returns  {"ok", created_at ms},  {"poor", available credits},
 --          {"replay", id of the first request with this key, or of the open one of this watch},
 --          {"reuse", ""}: the key stands for something else,  {"idle", ""}: the watch is paused or gone,
@@ -62,10 +63,13 @@ if balance - held < hold then
 end
 
 redis.call('HSET', KEYS[1],
-  'account', ARGV[2], 'operation', ARGV[3], 'username', ARGV[4], 'queue', ARGV[5],
+  'account', ARGV[2], 'operation', ARGV[3], ARGV[4], ARGV[17], 'queue', ARGV[5],
   'status', 'queued', 'hold', hold, 'created_at', now, 'max_age', ARGV[12])
 if ARGV[7] ~= '' then
   redis.call('HSET', KEYS[1], 'webhook_url', ARGV[7])
+end
+if ARGV[18] ~= '' then
+  redis.call('HSET', KEYS[1], 'options', ARGV[18])
 end
 if ARGV[13] ~= '' then
   redis.call('HSET', KEYS[1], 'watch', ARGV[13])

@@ -9,7 +9,7 @@
 --       10 milliseconds until the sweep looks   11 id below which the list of requests is trimmed
 --       12 the same for batches   13 fingerprint of what is asked, "" without an idempotency key
 --       14 lifetime of the key (s)   15 webhook mode
---       16.. username and external id ("" for none) of each item
+--       16 options or ""   17.. username and external id ("" for none) of each item
 -- Returns  {"ok", created_at ms, how many were accepted},  {"poor", available credits, 0},
 --          {"replay", id of the first batch with this key, 0}  or  {"reuse", "", 0}: the key stands for
 --          something else
@@ -44,10 +44,13 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local look = now + tonumber(ARGV[10])
 for item = 1, count do
   local id = string.match(KEYS[8 + item], 'req_%w+$')
-  redis.call('HSET', KEYS[8 + item], 'account', ARGV[2], 'operation', ARGV[3], 'username', ARGV[14 + 2 * item],
+  redis.call('HSET', KEYS[8 + item], 'account', ARGV[2], 'operation', ARGV[3], 'username', ARGV[15 + 2 * item],
     'queue', 'bulk', 'status', 'queued', 'hold', hold, 'created_at', now, 'max_age', ARGV[8], 'batch', ARGV[1])
-  if ARGV[15 + 2 * item] ~= '' then
-    redis.call('HSET', KEYS[8 + item], 'external_id', ARGV[15 + 2 * item])
+  if ARGV[16 + 2 * item] ~= '' then
+    redis.call('HSET', KEYS[8 + item], 'external_id', ARGV[16 + 2 * item])
+  end
+  if ARGV[16] ~= '' then
+    redis.call('HSET', KEYS[8 + item], 'options', ARGV[16])
   end
   if ARGV[6] == '1' then
     redis.call('HSET', KEYS[8 + item], 'webhook_url', ARGV[5])

@@ -5,7 +5,7 @@
 -- ARGV  1 watch id   2 account id   3 username   4 every   5 webhook URL   6 1 for new items only
 --       7 1 for a heartbeat   8 how old a shared result may be (s)   9 how many watches an account may have
 --       10 milliseconds until the sweep looks   11 fingerprint of what is asked, "" without an idempotency key
---       12 lifetime of the key (s)
+--       12 lifetime of the key (s)   13 options of its runs or ""
 -- Returns  {"ok", created_at ms},  {"full", how many there are},  {"replay", id of the first watch with this
 --          key}  or  {"reuse", ""}: the key stands for something else
 local created = redis.call('HGET', KEYS[1], 'created_at')
@@ -30,6 +30,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', KEYS[1], 'account', ARGV[2], 'username', ARGV[3], 'every', ARGV[4], 'webhook_url', ARGV[5],
   'only_new', ARGV[6], 'heartbeat', ARGV[7], 'max_age', ARGV[8], 'status', 'active', 'created_at', now,
   'next_run_at', now, 'runs', 0, 'items_delivered', 0)
+if ARGV[13] ~= '' then
+  redis.call('HSET', KEYS[1], 'options', ARGV[13])
+end
 if ARGV[11] ~= '' then
   redis.call('HSET', KEYS[4], 'fingerprint', ARGV[11], 'request', ARGV[1])
   redis.call('EXPIRE', KEYS[4], ARGV[12])
