@@ -134,10 +134,10 @@ class Submission:
 class RequestRecord:
     """A request as stored. Times are Unix milliseconds; 0 or None means not yet.
 
-    ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one,
-    ``silent`` that it ended without its webhook, ``source`` which upstream served it. ``parked`` is for how
-    long it was put back because no session was free, milliseconds. An item of a batch knows which, the caller's own id of it, and the host
-    to which the batch's summary goes.
+    ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one, ``silent``
+    that it ended without its webhook, ``source`` which upstream served it. ``parked`` is for how long it was
+    put back because no session was free, milliseconds. An item of a batch knows which, the caller's own id
+    of it, and the host to which the batch's summary goes.
     """
 
     request_id: str

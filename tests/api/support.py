@@ -24,8 +24,9 @@ from service.domain.accounts import Account
 from service.domain.errors import FetchError, Retry
 from service.domain.ports import Services
 from tests.conftest import RecordingQueue, make_services
+from tests.upstreams import StoriesByName
 from workers import gather, scrape
-from workers.sources.contract import GoOn, Reel, always
+from workers.sources.contract import Found, GoOn, always, reel_found
 
 STORIES = "/api/instagram/stories"
 BATCH = f"{STORIES}/batch"
@@ -155,26 +156,26 @@ CLEAN_REEL = {
     ],
 }
 
-FOUND = Reel("528817151", RAW_USER, RAW_REEL)
-EMPTY = Reel("528817151", RAW_USER, None)
+FOUND = reel_found("528817151", RAW_USER, RAW_REEL)
+EMPTY = reel_found("528817151", RAW_USER, None)
 
 
-class FakeSource:
+class FakeSource(StoriesByName):
     """An upstream that gives one answer, and remembers whom it was asked for."""
 
     name = "fake"
 
-    def __init__(self, answer: Reel | Exception = FOUND) -> None:
+    def __init__(self, answer: Found | Exception = FOUND) -> None:
         self.answer = answer
         self.asked: list[str] = []
 
-    def stories(self, username: str) -> Reel:
+    def stories(self, username: str) -> Found:
         self.asked.append(username)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
-    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
+    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Found | FetchError]:
         return {}  # each is asked for alone
 
 
@@ -226,10 +227,10 @@ class Front:
         assert response.status_code == 202, response.text
         return response.json["requestId"]
 
-    def work(self, request_id: str, answer: Reel | Exception = FOUND) -> None:
+    def work(self, request_id: str, answer: Found | Exception = FOUND) -> None:
         scrape.run(self.services, FakeSource(answer), request_id)
 
-    def ended(self, username: str = "nasa", answer: Reel | Exception = FOUND, **options: Any) -> str:
+    def ended(self, username: str = "nasa", answer: Found | Exception = FOUND, **options: Any) -> str:
         """Hand a request in and end it; return its id."""
         request_id = self.accept(username, **options)
         self.work(request_id, answer)
@@ -247,7 +248,7 @@ class Front:
         return self.services.credits.balance((caller or self.me).account.account_id).available
 
     @contextmanager
-    def working(self, answer: Reel | Exception = FOUND) -> Iterator[FakeSource]:
+    def working(self, answer: Found | Exception = FOUND) -> Iterator[FakeSource]:
         """Play the worker: run whatever is published, in a thread, until the block is left."""
         source = FakeSource(answer)
         stop = threading.Event()

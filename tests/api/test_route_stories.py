@@ -27,7 +27,7 @@ from tests.api.support import (
     make_caller,
 )
 from tests.conftest import await_true
-from workers.sources.contract import Reel
+from workers.sources.contract import reel_found
 
 HOOK = "https://example.com/hook"
 
@@ -449,7 +449,7 @@ def test_a_body_of_exactly_the_limit_is_read(table: Front) -> None:
 
 def test_a_huge_reel_comes_through_whole(front: Front) -> None:
     items = [{"pk": 3411111111111111111 + n, "caption": "x" * 2_000} for n in range(500)]
-    with front.working(Reel("1", {"pk": 1}, {"id": 1, "items": items})):
+    with front.working(reel_found("1", {"pk": 1}, {"id": 1, "items": items})):
         response = front.stories()
 
     assert response.json["itemCount"] == 500

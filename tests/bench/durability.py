@@ -24,6 +24,7 @@ from service.domain import ids
 from service.domain.deliveries import DELIVERED, Attempt, Plan
 from service.domain.policy import Policy
 from service.domain.requests import BULK, Ending, Submission
+from service.domain.targets import named
 from service.stores.connection import open_store
 from service.stores.credits import Credits
 from service.stores.deliveries import Deliveries
@@ -53,7 +54,7 @@ class Jobs:
     def submit(self) -> str:
         request_id = ids.new_id(ids.REQUEST, 3, int(time.time() * 1000))
         self.requests.submit(
-            Submission(request_id, self.account_id, "stories", "anna", BULK, hold=1, webhook_url=HOOK)
+            Submission(request_id, self.account_id, "stories", named("anna"), BULK, hold=1, webhook_url=HOOK)
         )
         return request_id
 

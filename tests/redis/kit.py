@@ -16,6 +16,7 @@ from service.domain import ids
 from service.domain.batches import BatchRecord, BatchSubmission
 from service.domain.namelists import from_json
 from service.domain.requests import BULK, Ending, RequestRecord, Submission
+from service.domain.targets import named
 from service.stores import scripts
 
 T = TypeVar("T")
@@ -89,9 +90,11 @@ class Lua:
 # --- requests on their way -----------------------------------------------------------------------
 
 
-def submission(account_id: str = ACCOUNT, at: int = NOW, **changes: Any) -> Submission:
+def submission(
+    account_id: str = ACCOUNT, at: int = NOW, username: str = "anna", **changes: Any
+) -> Submission:
     request_id = ids.new_id(ids.REQUEST, ids.shard_in(account_id), at)
-    made = Submission(request_id, account_id, "stories", "anna", BULK, hold=1)
+    made = Submission(request_id, account_id, "stories", named(username), BULK, hold=1)
     return replace(made, **changes)
 
 
@@ -125,7 +128,7 @@ def queued(record: Submission) -> RequestRecord:
         record.request_id,
         record.account_id,
         record.operation,
-        record.username,
+        record.target,
         record.queue,
         status="queued",
         hold=record.hold,

@@ -104,7 +104,7 @@ class Model:
         if asked.request_id in self.requests:
             return asked.request_id
         account = self.accounts[asked.account_id]
-        what = (asked.operation, asked.username, asked.webhook_url or "")
+        what = (asked.operation, asked.target.text, asked.webhook_url or "")
         if asked.idempotency_key in account.keys:
             before, request_id = account.keys[asked.idempotency_key]
             if before != what:

@@ -50,8 +50,9 @@ from service.stores.batches import _keys
 from service.stores.requests import LEFT_FOR
 from tests.conftest import SHARDS, RecordingQueue, await_true, make_services
 from tests.redis.kit import Lua, at_once, batch_of, ending, snapshot, submission
+from tests.upstreams import StoriesByName
 from workers import gather, scrape, sweep
-from workers.sources.contract import Reel
+from workers.sources.contract import Found, reel_found
 
 HOOK = "https://example.com/hook"
 HOST = "example.com:443"
@@ -744,13 +745,13 @@ def test_a_cursor_that_is_none_is_refused(services: Services, account_id: str, c
 # --- worked on -----------------------------------------------------------------------------------
 
 
-class Upstream:
+class Upstream(StoriesByName):
     """Finds everybody in one call."""
 
     name = "fake"
 
-    def stories(self, username: str) -> Reel:
-        return Reel("5", {"pk": "5", "username": username}, None)
+    def stories(self, username: str) -> Found:
+        return reel_found("5", {"pk": "5", "username": username}, None)
 
     def reels(self, usernames: Any) -> dict[str, Any]:
         return {name: self.stories(name) for name in usernames}

@@ -24,19 +24,20 @@ from service.domain.requests import BULK, GATHER
 from service.stores import keys
 from tests.conftest import SHARDS, RecordingQueue, make_services
 from tests.redis.kit import Lua, batch_of, items_of, submission
+from tests.upstreams import StoriesByName
 from workers import gather, scrape, sweep
-from workers.sources.contract import GoOn, Reel, always
+from workers.sources.contract import Found, GoOn, always, reel_found
 
 CHUNK = Policy().reels_at_once
 A, B, C = (ids.new_id(ids.ACCOUNT, shard, 1_700_000_000_000) for shard in range(3))
 
 
-def reel(username: str) -> Reel:
+def reel(username: str) -> Found:
     user = {"pk": "5", "username": username}
-    return Reel("5", user, {"id": "5", "user": user, "items": [{"pk": "1"}]})
+    return reel_found("5", user, {"id": "5", "user": user, "items": [{"pk": "1"}]})
 
 
-class Upstream:
+class Upstream(StoriesByName):
     """Finds those in ``together`` in one call, the others alone; errors are raised or given."""
 
     name = "fake"
@@ -50,14 +51,14 @@ class Upstream:
         self.before: Callable[[str], None] = lambda _: None
         self.before_one: Callable[[str], None] = lambda _: None
 
-    def stories(self, username: str) -> Reel:
+    def stories(self, username: str) -> Found:
         self.asked.append(username)
         self.before_one(username)
         if username in self.errors:
             raise self.errors[username]
         return reel(username)
 
-    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
+    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Found | FetchError]:
         self.together.append(list(usernames))
         found = {}
         for name in usernames:
@@ -444,7 +445,7 @@ def test_whatever_ends_the_one_call_each_is_asked_for_alone(
 def test_a_reel_that_cannot_be_used_spoils_no_other(
     services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    odd = Reel("5", {"pk": "5", "username": "bert"}, {"items": object()})
+    odd = reel_found("5", {"pk": "5", "username": "bert"}, {"items": object()})
     asked, upstream = ask(services, account_id, "anna", "bert", "carl"), Upstream()
     monkeypatch.setattr(
         upstream, "reels", lambda names, _: {name: reel(name) for name in names} | {"bert": odd}
@@ -520,7 +521,7 @@ def test_what_is_given_back_of_a_cancelled_batch_ends_with_it(services: Services
     publish_bulk(services, account_id, items_of(batch))
 
     class Cancelling(Upstream):
-        def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
+        def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Found | FetchError]:
             cancel_batch(services, account_id, batch.batch_id)
             return super().reels(usernames, go_on)
 

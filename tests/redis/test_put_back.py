@@ -20,51 +20,58 @@ from service.domain.dispatch import publish_bulk
 from service.domain.errors import FetchError, NoSessionFree, UpstreamTimeout, UserNotFound
 from service.domain.instagram import Leased, Pace, settings_from_sessionid
 from service.domain.ports import Services
+from service.domain.ports.instagram import SessionStore
 from service.domain.requests import BULK, GATHER, INTERACTIVE, RequestRecord
 from service.stores import keys
 from tests.conftest import SHARDS, RecordingQueue, make_services
 from tests.redis.kit import CANCEL, submission
+from tests.upstreams import StoriesByName
 from workers import gather, scrape, sweep
-from workers.sources.contract import GoOn, Reel, always
+from workers.sources.contract import Found, GoOn, always, reel_found
 
 LOGIN = settings_from_sessionid("42%3Aabcdefghijklmno%3A7")
 WAIT = 300.0
 
 
-class Upstream:
-    """Has no session free while ``unserved`` is set. Asked for one it raises ``answers`` first, then gives
+class Upstream(StoriesByName):
+    """Has no session free while ``nobody`` is set. Asked for one it raises ``answers`` first, then gives
     reels; asked for many it leaves out those in ``alone``.
     """
 
     name = "fake"
 
     def __init__(self, *answers: FetchError, alone: Sequence[str] = (), **options: Any) -> None:
-        self.unserved: NoSessionFree | None = options.get("unserved")
+        self.nobody: NoSessionFree | None = options.get("nobody")
+        self.sessions: SessionStore | None = None
         self.answers = list(answers)
         self.alone = set(alone)
         self.asked: list[str] = []
         self.together: list[list[str]] = []
         self.during = lambda: None
 
-    def stories(self, username: str) -> Reel:
+    def stories(self, username: str) -> Found:
         self.during()
-        if self.unserved:
-            raise self.unserved
+        if self.nobody:
+            raise self.nobody
         self.asked.append(username)
         if self.answers:
             raise self.answers.pop(0)
         return reel(username)
 
-    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
-        if self.unserved:
-            raise self.unserved
+    def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Found | FetchError]:
+        if self.nobody:
+            raise self.nobody
         self.together.append(list(usernames))
         return {name: reel(name) for name in usernames if name not in self.alone}
 
+    def unserved(self) -> NoSessionFree | None:
+        why = self.sessions.free() if self.sessions else None
+        return None if why is None else NoSessionFree(why.wait, paced=why.paced)
 
-def reel(username: str) -> Reel:
+
+def reel(username: str) -> Found:
     user = {"pk": "5", "username": username}
-    return Reel("5", user, {"id": "5", "user": user, "items": [{"pk": "1"}]})
+    return reel_found("5", user, {"id": "5", "user": user, "items": [{"pk": "1"}]})
 
 
 @pytest.fixture
@@ -121,7 +128,7 @@ def test_a_request_without_a_session_is_put_back_with_a_time(
     services: Services, account_id: str, redis: Redis, queue: RecordingQueue
 ) -> None:
     [asked] = ask(services, account_id, "anna")
-    scrape.run(services, Upstream(unserved=NoSessionFree(40)), asked)
+    scrape.run(services, Upstream(nobody=NoSessionFree(40)), asked)
     assert is_parked(services, asked)
     assert 39 < comes_in(redis, asked) < 40 * 1.1 + scrape.PARKED_APART + 1
     assert record_of(services, asked).parked == pytest.approx(comes_in(redis, asked) * 1000, abs=1_000)
@@ -136,7 +143,7 @@ def test_it_is_published_at_its_time_and_not_before(
     services: Services, account_id: str, redis: Redis, queue: RecordingQueue, name: str
 ) -> None:
     [asked] = ask(services, account_id, "anna", queue=name)
-    scrape.run(services, Upstream(unserved=NoSessionFree(40)), asked)
+    scrape.run(services, Upstream(nobody=NoSessionFree(40)), asked)
     let_pass(redis, 38)
     assert sweep.sweep_requests(services) == 0
     let_pass(redis, 8)
@@ -153,7 +160,7 @@ def test_those_put_back_together_do_not_come_back_at_once(
 ) -> None:
     asked = ask(services, account_id, *[f"user{number}" for number in range(20)])
     for each in asked:
-        scrape.run(services, Upstream(unserved=NoSessionFree(1)), each)
+        scrape.run(services, Upstream(nobody=NoSessionFree(1)), each)
     times = sorted(comes_in(redis, each) for each in asked)
     assert times[-1] - times[0] > 0.3
     assert 0.9 < times[0] < times[-1] < 2.2
@@ -165,7 +172,7 @@ def test_it_waits_up_to_the_limit_and_then_ends_uncharged(
     [asked] = ask(services, account_id, "anna")
     rounds = 0
     while not record_of(services, asked).is_final:
-        scrape.run(services, Upstream(unserved=NoSessionFree(50)), asked)
+        scrape.run(services, Upstream(nobody=NoSessionFree(50)), asked)
         rounds += 1
         assert rounds < 10
         let_pass(redis, 60)
@@ -190,7 +197,7 @@ def test_what_would_wait_longer_than_it_may_ends_at_once(
     services: Services, account_id: str, retry_in: float | None, retry_after: int
 ) -> None:
     [asked] = ask(services, account_id, "anna")
-    scrape.run(services, Upstream(unserved=NoSessionFree(retry_in)), asked)
+    scrape.run(services, Upstream(nobody=NoSessionFree(retry_in)), asked)
     assert outcome(services, asked) == ("upstream_blocked", 0)
     assert record_of(services, asked).retry_after == retry_after
     assert services.credits.balance(account_id) == Balance(100, 0)
@@ -203,7 +210,7 @@ def test_nothing_is_put_back_where_nothing_may_wait(
     account_id = services.accounts.create("anna@example.com", "hash").account_id
     services.credits.add(account_id, 10, entry_type="topup", note="")
     [asked] = ask(services, account_id, "anna")
-    scrape.run(services, Upstream(unserved=NoSessionFree(0.5)), asked)
+    scrape.run(services, Upstream(nobody=NoSessionFree(0.5)), asked)
     assert outcome(services, asked) == ("upstream_blocked", 0)
 
 
@@ -212,7 +219,7 @@ def test_once_something_was_asked_its_error_stands(services: Services, account_i
     [asked] = ask(services, account_id, "anna")
 
     def nobody_left() -> None:
-        upstream.unserved = NoSessionFree(40) if upstream.asked else None
+        upstream.nobody = NoSessionFree(40) if upstream.asked else None
 
     upstream.during = nobody_left
     scrape.run(services, upstream, asked)
@@ -229,7 +236,7 @@ def test_put_back_however_often_it_is_not_given_up_as_not_worked_on(
     services.credits.add(account_id, 10, entry_type="topup", note="")
     [asked] = ask(services, account_id, "anna")
     for _ in range(20):
-        scrape.run(services, Upstream(unserved=NoSessionFree(1)), asked)
+        scrape.run(services, Upstream(nobody=NoSessionFree(1)), asked)
         let_pass(redis, 5)
         assert sweep.sweep_requests(services) == 1
     assert is_parked(services, asked)
@@ -239,7 +246,7 @@ def test_put_back_however_often_it_is_not_given_up_as_not_worked_on(
 
 def test_what_is_put_back_may_be_cancelled(services: Services, account_id: str) -> None:
     [asked] = ask(services, account_id, "anna")
-    scrape.run(services, Upstream(unserved=NoSessionFree(40)), asked)
+    scrape.run(services, Upstream(nobody=NoSessionFree(40)), asked)
     services.requests.cancel(record_of(services, asked), CANCEL)
     assert services.credits.balance(account_id) == Balance(100, 0)
 
@@ -248,7 +255,7 @@ def test_a_request_taken_over_meanwhile_is_not_put_back(
     services: Services, account_id: str, redis: Redis
 ) -> None:
     [asked] = ask(services, account_id, "anna")
-    upstream = Upstream(unserved=NoSessionFree(40))
+    upstream = Upstream(nobody=NoSessionFree(40))
 
     def taken_over() -> None:
         redis.hset(keys.request(asked), "lease_until", 1)
@@ -277,7 +284,7 @@ def test_who_waits_for_the_same_reel_is_put_off_as_well(
     services: Services, account_id: str, redis: Redis, queue: RecordingQueue
 ) -> None:
     first, *others = ask(services, account_id, *["anna"] * 4)
-    upstream = Upstream(unserved=NoSessionFree(40))
+    upstream = Upstream(nobody=NoSessionFree(40))
     board_others(services, upstream, others)
     scrape.run(services, upstream, first)
     assert all(is_parked(services, each) for each in (first, *others))
@@ -290,10 +297,10 @@ def test_who_waits_is_served_with_the_first_when_a_session_is_back(
     services: Services, account_id: str
 ) -> None:
     first, *others = ask(services, account_id, *["anna"] * 3)
-    upstream = Upstream(unserved=NoSessionFree(40))
+    upstream = Upstream(nobody=NoSessionFree(40))
     board_others(services, upstream, others)
     scrape.run(services, upstream, first)
-    upstream.unserved = None
+    upstream.nobody = None
     board_others(services, upstream, others)
     scrape.run(services, upstream, first)
     assert [outcome(services, each) for each in (first, *others)] == [("found", 1)] * 3
@@ -304,12 +311,12 @@ def test_who_waits_is_served_with_the_first_when_a_session_is_back(
 def test_each_waits_by_its_own_account(services: Services, account_id: str, queue: RecordingQueue) -> None:
     early, late = ask(services, account_id, "anna", "anna")
     for _ in range(5):
-        scrape.run(services, Upstream(unserved=NoSessionFree(50)), early)
-    upstream = Upstream(unserved=NoSessionFree(50))
+        scrape.run(services, Upstream(nobody=NoSessionFree(50)), early)
+    upstream = Upstream(nobody=NoSessionFree(50))
     board_others(services, upstream, [early])
     scrape.run(services, upstream, late)
     assert (outcome(services, early), is_parked(services, late)) == (("upstream_blocked", 0), True)
-    upstream = Upstream(unserved=NoSessionFree(None))
+    upstream = Upstream(nobody=NoSessionFree(None))
     [another] = ask(services, account_id, "anna")
     board_others(services, upstream, [late])
     scrape.run(services, upstream, another)
@@ -321,7 +328,7 @@ def test_each_waits_by_its_own_account(services: Services, account_id: str, queu
 def test_who_only_waits_is_not_given_up_either(services: Services, account_id: str, redis: Redis) -> None:
     first, other = ask(services, account_id, "anna", "anna")
     for _ in range(10):
-        upstream = Upstream(unserved=NoSessionFree(1))
+        upstream = Upstream(nobody=NoSessionFree(1))
         board_others(services, upstream, [other])
         scrape.run(services, upstream, first)
         let_pass(redis, 5)
@@ -339,6 +346,7 @@ def ask_in_bulk(services: Services, account_id: str, *usernames: str) -> list[st
 
 
 def work(services: Services, upstream: Upstream) -> None:
+    upstream.sessions = services.sessions
     gather.run(services, upstream, threading.BoundedSemaphore(1), lambda: False)
 
 
@@ -372,7 +380,7 @@ def test_what_the_queue_cannot_wait_for_is_ended(services: Services, account_id:
     services.sessions.add("main", LOGIN)
     services.sessions.rest("main", 5_000)
     asked = ask_in_bulk(services, account_id, "anna", "bert")
-    work(services, Upstream(unserved=NoSessionFree(5_000)))
+    work(services, Upstream(nobody=NoSessionFree(5_000)))
     assert [outcome(services, each) for each in asked] == [("upstream_blocked", 0)] * 2
     assert services.credits.balance(account_id) == Balance(100, 0)
 
@@ -382,7 +390,7 @@ def test_a_group_without_a_session_is_put_back_with_a_time(
 ) -> None:
     asked = ask_in_bulk(services, account_id, "anna", "bert", "anna")
     queue.published.clear()
-    work(services, Upstream(unserved=NoSessionFree(40)))
+    work(services, Upstream(nobody=NoSessionFree(40)))
     assert all(is_parked(services, each) for each in asked), "who waits for the same reel as well"
     assert all(39 < comes_in(redis, each) < 46 for each in asked)
     assert (queue.published, services.bulk.waiting()) == ([], 0)
@@ -402,7 +410,7 @@ def test_what_a_group_left_over_waits_in_the_queue_when_nobody_is_free(
     upstream = Upstream(alone=["bert", "carl"])
     found = upstream.reels
 
-    def used_up(usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Reel | FetchError]:
+    def used_up(usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Found | FetchError]:
         services.sessions.rest("main", 60)
         return found(usernames)
 
@@ -433,7 +441,7 @@ def test_nobody_waits_too_long_for_the_end_of_a_budgets_window_but_callers(
     services: Services, account_id: str, name: str, paced: bool, ends: bool
 ) -> None:
     [asked] = ask(services, account_id, "anna", queue=name)
-    scrape.run(services, Upstream(unserved=NoSessionFree(10 * WAIT, paced=paced)), asked)
+    scrape.run(services, Upstream(nobody=NoSessionFree(10 * WAIT, paced=paced)), asked)
     assert record_of(services, asked).is_final is ends
     assert is_parked(services, asked) is not ends
 

@@ -28,15 +28,18 @@ from service.domain.requests import INTERACTIVE, RequestRecord
 from service.stores import keys
 from tests.conftest import RecordingQueue, make_services
 from tests.redis.kit import ACCOUNT, submission
+from tests.upstreams import StoriesByName
 from workers import scrape
-from workers.sources.contract import Reel
+from workers.sources.contract import Found, reel_found
 
 USER = {"pk": 42, "username": "anna"}
-STORIES = Reel("42", USER, {"id": 42, "user": USER, "items": [{"pk": 3_741_925_019_028_375_123}, {"pk": 2}]})
-NO_STORIES = Reel("42", USER, None)
+STORIES = reel_found(
+    "42", USER, {"id": 42, "user": USER, "items": [{"pk": 3_741_925_019_028_375_123}, {"pk": 2}]}
+)
+NO_STORIES = reel_found("42", USER, None)
 
 
-class Upstream:
+class Upstream(StoriesByName):
     """Gives one answer after the other; an exception is raised, a function is called."""
 
     name = "upstream"
@@ -45,14 +48,14 @@ class Upstream:
         self.asked: list[str] = []
         self._answers = list(answers)
 
-    def stories(self, username: str) -> Reel:
+    def stories(self, username: str) -> Found:
         self.asked.append(username)
         answer = self._answers.pop(0)
         if callable(answer) and not isinstance(answer, type):
             answer = answer()
         if isinstance(answer, Exception) or (isinstance(answer, type) and issubclass(answer, Exception)):
             raise answer
-        assert isinstance(answer, Reel)
+        assert isinstance(answer, Found)
         return answer
 
 
@@ -168,7 +171,7 @@ def test_what_nobody_expected_ends_as_our_own_error_and_costs_nothing(
 
 
 def test_a_reel_that_cannot_be_used_ends_as_our_own_error_and_costs_nothing(services: Services) -> None:
-    record, _ = worked_on(services, Upstream(Reel("42", USER, {"items": object()})), submit(services))
+    record, _ = worked_on(services, Upstream(reel_found("42", USER, {"items": object()})), submit(services))
     assert (record.status, record.code) == ("failed", "internal_error")
     assert balance(services) == Balance(10, 0)
 
@@ -176,7 +179,9 @@ def test_a_reel_that_cannot_be_used_ends_as_our_own_error_and_costs_nothing(serv
 def test_half_an_emoji_in_a_caption_is_no_reason_to_fail(services: Services) -> None:
     """JSON may carry a lone surrogate, where a text was cut in the middle of a pair."""
     caption = json.loads('"so nice \\ud83d"')
-    reel = Reel("42", USER, {"id": 42, "user": USER, "items": [{"pk": 1, "caption": {"text": caption}}]})
+    reel = reel_found(
+        "42", USER, {"id": 42, "user": USER, "items": [{"pk": 1, "caption": {"text": caption}}]}
+    )
     record, envelope = worked_on(services, Upstream(reel), submit(services))
     assert record.status == "succeeded"
     assert envelope["data"]["items"][0]["caption"]["text"].startswith("so nice")
@@ -225,7 +230,7 @@ def test_a_worker_that_lost_its_lease_drops_what_it_fetched(
 ) -> None:
     request_id = submit(services, webhook_url="https://example.com/")
 
-    def taken_over() -> Reel:
+    def taken_over() -> Found:
         redis.hset(keys.request(request_id), "lease_until", 1)
         assert services.requests.claim(request_id) is not None
         return STORIES
@@ -241,7 +246,7 @@ def test_a_worker_that_lost_its_lease_drops_what_it_fetched(
 def test_a_worker_that_lost_its_lease_does_not_try_again(redis: Redis, services: Services) -> None:
     request_id = submit(services)
 
-    def taken_over() -> Reel:
+    def taken_over() -> Found:
         redis.hset(keys.request(request_id), "lease_until", 1)
         assert services.requests.claim(request_id) is not None
         raise UpstreamBlocked

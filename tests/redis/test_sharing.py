@@ -19,27 +19,28 @@ from service.domain.sharing import Landing
 from service.stores import keys
 from tests.conftest import RecordingQueue, make_services
 from tests.redis.kit import Lua, at_once, submission
+from tests.upstreams import StoriesByName
 from workers import scrape
 from workers.shared import brought_by, landing_of
-from workers.sources.contract import Reel
+from workers.sources.contract import Found, reel_found
 
 STORY = {"pk": "1", "expiring_at": int(time.time()) + 3_600}
-REEL = Reel("5", {"pk": "5", "username": "anna"}, {"id": "5", "items": [STORY]})
+REEL = reel_found("5", {"pk": "5", "username": "anna"}, {"id": "5", "items": [STORY]})
 
 
-class Upstream:
+class Upstream(StoriesByName):
     """Counts its calls; each takes as long as ``hold`` is not set."""
 
     name = "fake"
 
-    def __init__(self, answer: Reel | FetchError = REEL) -> None:
+    def __init__(self, answer: Found | FetchError = REEL) -> None:
         self.answer = answer
         self.calls: list[str] = []
         self.hold = threading.Event()
         self.hold.set()
         self.during: Callable[[], None] = lambda: None
 
-    def stories(self, username: str) -> Reel:
+    def stories(self, username: str) -> Found:
         self.calls.append(username)
         self.during()
         assert self.hold.wait(10)
@@ -202,9 +203,9 @@ def test_a_hundred_who_ask_three_workers_cost_one_call(
 
 
 @pytest.mark.parametrize(
-    "brought", [REEL, Reel("5", {"pk": "5"}, None), UpstreamFailed("Odd.", retry_after=7)]
+    "brought", [REEL, reel_found("5", {"pk": "5"}, None), UpstreamFailed("Odd.", retry_after=7)]
 )
-def test_what_is_shared_is_what_was_fetched(brought: Reel | FetchError, services: Services) -> None:
+def test_what_is_shared_is_what_was_fetched(brought: Found | FetchError, services: Services) -> None:
     flight = services.reels.board("anna", "req_1")
     assert flight is not None
     services.reels.land(flight, landing_of(brought))

@@ -38,9 +38,10 @@ from service.actions.cancel import cancel_request
 from service.actions.deliveries import replay
 from service.config import Settings
 from service.domain import ids
-from service.domain.credits import EMPTY, FOUND, STORIES, Balance, price_list
+from service.domain.credits import Balance, price_list
 from service.domain.deliveries import Attempt, DeliveryClaim, plan
 from service.domain.errors import Conflict, StoryhookError
+from service.domain.operations import EMPTY, FOUND, STORIES
 from service.domain.ports import Services
 from service.domain.requests import (
     CANCELLED,
@@ -56,6 +57,7 @@ from service.domain.requests import (
     Submission,
     may_become,
 )
+from service.domain.targets import named
 from service.domain.webhooks import target_of
 from service.stores import keys
 from service.stores.connection import open_store
@@ -316,7 +318,7 @@ class Store(RuleBasedStateMachine):
             request_id=ids.floor_id(ids.REQUEST, ids.shard_in(account_id), NOW + self.made) + "0" * 16,
             account_id=account_id,
             operation=STORIES,
-            username=username,
+            target=named(username),
             queue=INTERACTIVE,
             hold=PRICES.hold_for(STORIES),
             webhook_url=webhook_url,

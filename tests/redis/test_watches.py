@@ -41,7 +41,7 @@ from tests.redis.kit import submission
 from tests.redis.test_scrape_run import NO_STORIES, USER, Upstream
 from workers import schedule, scrape, sweep, watch
 from workers.schedule import LastingScheduler, configure_beat
-from workers.sources.contract import Reel
+from workers.sources.contract import Found, reel_found
 
 HOOK = "https://example.com/hook"
 HOST = "example.com:443"
@@ -49,9 +49,9 @@ FAR = 4_000_000_000  # when items expire, Unix seconds
 CREDITS = 20
 
 
-def reel(*pks: int, expiring_at: int = FAR) -> Reel:
+def reel(*pks: int, expiring_at: int = FAR) -> Found:
     items = [{"pk": pk, "expiring_at": expiring_at} for pk in pks]
-    return Reel("42", USER, {"id": 42, "user": USER, "items": items})
+    return reel_found("42", USER, {"id": 42, "user": USER, "items": items})
 
 
 class Life:
@@ -254,7 +254,7 @@ def test_a_worker_that_comes_back_late_changes_nothing(life: Life) -> None:
     life.add()
     request_id = str(life.due())
 
-    def overtaken() -> Reel:
+    def overtaken() -> Found:
         life.redis.hset(keys.request(request_id), "lease_until", 1)
         life.redis.delete(keys.flight("anna"))
         life.work(request_id, reel(1))
@@ -753,7 +753,7 @@ def test_a_watch_lives_through_a_day_and_a_half_with_an_outage(
             live = [number for number in range(hour + 1) if number > hour - 24]
             items = [{"pk": number + 1, "expiring_at": now + (24 + number - hour) * 3_600} for number in live]
             if not 10 <= hour < 16:  # nothing runs for six hours
-                life.run(Reel("42", USER, {"id": 42, "items": items}))
+                life.run(reel_found("42", USER, {"id": 42, "items": items}))
                 life.deliver("delivered") if life.watch.last_outcome == "found" else None
             if hour == 36:
                 break

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.credits import CACHED, DEFAULT_PRICES, EMPTY, FOUND, STORIES, Balance, price_list
+from service.domain.credits import DEFAULT_PRICES, Balance, price_list
 from service.domain.errors import ConfigurationError, FetchError
+from service.domain.operations import CACHED, EMPTY, FOUND, STORIES
 
 outcomes = st.sampled_from(sorted(DEFAULT_PRICES[STORIES]))
 changes = st.dictionaries(outcomes, st.integers(0, 1000))

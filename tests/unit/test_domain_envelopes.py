@@ -6,9 +6,10 @@ import pytest
 
 from service.domain import envelopes
 from service.domain.requests import CANCELLED, PROCESSING, RequestRecord
+from service.domain.targets import named
 
 AT = 1_700_000_000_123
-REQUEST = RequestRecord("req_1", "acc_1", "stories", "anna", "bulk", PROCESSING, hold=1, created_at=AT)
+REQUEST = RequestRecord("req_1", "acc_1", "stories", named("anna"), "bulk", PROCESSING, hold=1, created_at=AT)
 
 
 def test_a_success_carries_the_data_and_counts_its_items() -> None:

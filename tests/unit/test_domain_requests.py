@@ -16,6 +16,7 @@ from service.domain.requests import (
     RequestRecord,
     may_become,
 )
+from service.domain.targets import named
 
 
 def test_every_state_has_its_transitions_and_leads_only_to_states() -> None:
@@ -50,5 +51,5 @@ def test_only_who_works_on_a_request_puts_it_back_into_the_queue() -> None:
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_record_is_final_in_the_final_states_and_no_others(state: str) -> None:
-    record = RequestRecord("req_1", "acc_1", "stories", "anna", "bulk", state, hold=1, created_at=0)
+    record = RequestRecord("req_1", "acc_1", "stories", named("anna"), "bulk", state, hold=1, created_at=0)
     assert record.is_final == (state in {SUCCEEDED, FAILED, CANCELLED})

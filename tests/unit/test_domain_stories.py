@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.stories import MAX_SAFE_INTEGER, reel_data, with_string_ids
+from service.domain.stories import MAX_SAFE_INTEGER, with_string_ids
+from workers.sources.contract import reel_found
 
 BIG = 3_741_925_019_028_375_123
 
@@ -112,6 +113,12 @@ def test_only_integers_change_and_the_shape_stays(tree: Any) -> None:
 def test_the_result_survives_a_parser_that_knows_doubles_only(tree: Any) -> None:
     made = with_string_ids(tree)
     assert json.loads(json.dumps(made), parse_int=lambda digits: int(float(digits))) == made
+
+
+def reel_data(user_id: str, user: dict[str, Any], reel: dict[str, Any] | None) -> dict[str, Any]:
+    """What an envelope shows of a reel."""
+    shown: dict[str, Any] = with_string_ids(reel_found(user_id, user, reel).data)
+    return shown
 
 
 def test_a_reel_is_passed_on_with_its_own_user_and_id() -> None:

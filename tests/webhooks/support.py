@@ -22,6 +22,7 @@ from service.domain.accounts import Account
 from service.domain.addresses import parse_policy
 from service.domain.ports import Services
 from service.domain.requests import BULK, Ending, Submission
+from service.domain.targets import named
 from service.egress import Egress, EgressError, Resolved
 from service.stores import keys
 from tests.conftest import await_true
@@ -329,7 +330,7 @@ def owe(services: Services, account_id: str, url: str, **said: Any) -> str:
     """Have a request end that owes a webhook to ``url``; return the delivery's id."""
     now = services.clock()
     request_id = ids.new_id(ids.REQUEST, ids.shard_in(account_id), now)
-    submission = Submission(request_id, account_id, "stories", "anna", BULK, hold=0, webhook_url=url)
+    submission = Submission(request_id, account_id, "stories", named("anna"), BULK, hold=0, webhook_url=url)
     services.requests.submit(submission)
     claim = services.requests.claim(request_id)
     assert claim

@@ -20,8 +20,8 @@ def always() -> bool:
 class Found:
     """What an upstream has, as it sent it: integers stay integers.
 
-    ``data`` has the parts that `service.domain.operations.Operation.data` names, always with an ``id`` and the
-    owner's raw ``user`` object; ``source`` is the name of the upstream that gave it.
+    ``data`` has the parts that `service.domain.operations.Operation.data` names, always with an ``id``
+    and the owner's raw ``user`` object; ``source`` is the name of the upstream that gave it.
     """
 
     data: dict[str, Any]

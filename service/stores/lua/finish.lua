@@ -15,7 +15,7 @@
 --       16 1 when the result was shared   17 id of the summary's delivery   18 batch id or ""
 --       19 channel of who waits for the batch   20 1 when no webhook is sent after all
 --       21 what the watch has seen: item, when to forget it (s), item, ..., by spaces
---       22 source   23 id and 24 name of the account the result is about, "" where nothing was found
+--       22 source, "" where nothing was found   23 id of the account the result is about   24 its name
 -- Returns  {"ok", delivery id or ""}  or  {"lost"} when the caller has no right to end it
 local request = redis.call('HMGET', KEYS[1], 'status', 'fence', 'hold', 'created_at', 'webhook_url', 'account',
   'batch_host', 'watch')
