@@ -11,7 +11,19 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
 
 from service import __version__
-from service.api import auth, batches, credits, errors, health, requests, stories, watches, webhooks
+from service.api import (
+    auth,
+    batches,
+    credits,
+    downloads,
+    errors,
+    fetches,
+    health,
+    requests,
+    watches,
+    webhooks,
+)
+from service.api.hiker import routes as hiker
 from service.api.context import AppContext, exchange_id, install
 from service.api.parsing import cut_at
 from service.api.schemas import ErrorSchema
@@ -69,7 +81,9 @@ def _register_api(app: Flask) -> None:
     api.spec.options["security"] = [{"bearer": []}, {"accessKey": []}]
     api.spec.options["info"] = {"description": DESCRIPTION, "license": {"name": "MIT"}}
     for blueprint in (
-        stories.blueprint,
+        fetches.blueprint,
+        downloads.blueprint,
+        hiker.blueprint,
         batches.submit_blueprint,
         batches.blueprint,
         requests.blueprint,

@@ -9,10 +9,11 @@ from typing import Any
 import orjson
 
 from service.domain import envelopes, watches
-from service.domain.errors import StoryhookError, UpstreamFailed
+from service.domain.errors import RangeNotSatisfiable, StoryhookError, UpstreamFailed
 from service.domain.operations import CACHED, EMPTY, FOUND, NOTHING_NEW, OPERATIONS
 from service.domain.ports import Services
 from service.domain.requests import DELIVER, DELIVERIES, FAILED, SUCCEEDED, Claim, Ending, Owed
+from service.domain.shapes import shaped
 from service.domain.stories import owner_of, with_string_ids
 from workers.sources.contract import Found
 
@@ -30,6 +31,8 @@ class Endings:
     def succeeded(self, found: Found, *, age: int | None = None) -> Ending:
         """End with what was found; ``age`` in seconds when it was fetched for somebody else."""
         data = with_string_ids(found.data)
+        if 0 < self._claim.request.options.first_byte >= data.get("size", 0):
+            return self.failed(RangeNotSatisfiable(f"The file has {data.get('size', 0)} bytes."))
         brought = replace(found, data=data)
         watch = self._watch()
         if watch is None or not watch.only_new:
@@ -78,7 +81,7 @@ class Endings:
         counted, options = self._operation.counted, self._claim.request.options
         if options.amount and counted:
             data = {**data, counted: data[counted][: options.amount]}
-        return data
+        return shaped(data, options.shape)
 
     def failed(self, error: StoryhookError) -> Ending:
         """End with an error; what it costs is the price of its code."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
+from service.api.fetches import shape_field
 from service.api.schemas import EnvelopeSchema, PageQuerySchema, WireSchema
 from service.domain import namelists
 from service.domain.batches import (
@@ -39,6 +40,8 @@ class OptionsSchema(WireSchema):
         validate=validate.OneOf(ON_INSUFFICIENT_CREDITS),
         metadata={"description": f"{CLAMP} accepts as many as the balance pays for"},
     )
+    shape = shape_field()
+    archive = fields.Bool(load_default=False, metadata={"description": "keep the media of each story"})
     strict = fields.Bool(load_default=False, metadata={"description": "refuse all when one name is invalid"})
     idempotency_key = fields.Str(
         allow_none=True, metadata={"description": "for tools that cannot set the header Idempotency-Key"}

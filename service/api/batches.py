@@ -36,7 +36,7 @@ from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
 from service.api.parsing import cut_at, parser, whole_body
 from service.api.schemas import PageQuerySchema
-from service.api.stories import IDEMPOTENCY_HEADER
+from service.api.fetches import IDEMPOTENCY_HEADER, options_in
 from service.domain import namelists
 from service.domain.batches import (
     CLAMP,
@@ -97,6 +97,7 @@ class SubmitBatch(MethodView):
             clamp=given["on_insufficient_credits"] == CLAMP,
             strict=given["strict"],
             idempotency_key=idempotency_key(given.get("idempotency_key")),
+            result=options_in(given),
         )
         batch, unpaid, replayed = submit_batch(services(), account().account_id, names, options)
         response = json_response(_accepted(batch, names, unpaid), 202)

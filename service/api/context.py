@@ -102,6 +102,11 @@ def require_account() -> None:
     g.account = authenticate(services(), _credential())
 
 
+def require_key(in_query: str) -> None:
+    """Authenticate as `require_account`; the key may stand in the query as well. Raises Unauthorized."""
+    g.account = authenticate(services(), in_query or _credential())
+
+
 def account() -> Account:
     """Return the authenticated caller."""
     return cast(Account, g.account)

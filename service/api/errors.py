@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from service.api.answers import json_response
 from service.api.context import exchange_id
+from service.api.hiker import errors as hiker
 from service.api.parsing import too_large
 from service.domain.errors import (
     FetchError,
@@ -52,6 +53,18 @@ def register(app: Flask) -> None:
 
 
 def _answer(error: StoryhookError) -> Response:
+    theirs = hiker.is_hiker_path(request.path)
+    response = json_response(hiker.body_of(error) if theirs else _body_of(error), error.status)
+    if theirs:
+        response.headers.setdefault(hiker.COST, "reqs=0")
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="storyhook"'
+    return response
+
+
+def _body_of(error: StoryhookError) -> dict[str, Any]:
     body: dict[str, Any] = {
         "success": False,
         "requestId": exchange_id(),
@@ -61,12 +74,7 @@ def _answer(error: StoryhookError) -> Response:
     }
     if error.details:
         body["details"] = error.details
-    response = json_response(body, error.status)
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
-    if isinstance(error, Unauthorized):
-        response.headers["WWW-Authenticate"] = 'Bearer realm="storyhook"'
-    return response
+    return body
 
 
 def _translate(error: HTTPException) -> StoryhookError:

@@ -16,7 +16,7 @@ from service.api.envelopes import accepted
 from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
 from service.api.schemas import EXAMPLE_WATCH_ID, EnvelopeSchema, PageQuerySchema, WireSchema
-from service.api.stories import IDEMPOTENCY_HEADER
+from service.api.fetches import IDEMPOTENCY_HEADER, archive_field, options_in, shape_field
 from service.domain.envelopes import timestamp
 from service.domain.sharing import MAX_AGE_DEFAULT, MAX_AGE_MOST
 from service.domain.watches import BY_HAND, EVERY_LENGTH, RECEIVER_GONE, STATES, Watch
@@ -64,6 +64,8 @@ class NewWatchSchema(WireSchema):
         validate=validate.Range(0, MAX_AGE_MOST),
         metadata={"description": "how old a result fetched for somebody else may be, seconds"},
     )
+    shape = shape_field()
+    archive = archive_field()
     idempotency_key = fields.Str(
         allow_none=True, metadata={"description": "for tools that cannot set the header Idempotency-Key"}
     )
@@ -80,6 +82,8 @@ class WatchSchema(WireSchema):
     only_new = fields.Bool()
     heartbeat = fields.Bool()
     max_age = fields.Int()
+    shape = fields.Str()
+    archive = fields.Bool()
     status = fields.Str(validate=validate.OneOf(STATES))
     pause_reason = fields.Str(allow_none=True, metadata={"description": f"{BY_HAND} or {RECEIVER_GONE}"})
     created_at = fields.DateTime()
@@ -123,8 +127,12 @@ class Watches(MethodView):
         that brings nothing new is free by default and sends no webhook.
         """
         count_call()
-        body["idempotency_key"] = idempotency_key(body.get("idempotency_key"))
-        watch, replayed = actions.add_watch(services(), account().account_id, **body)
+        key = idempotency_key(body.pop("idempotency_key", None))
+        options = options_in(body)
+        asked = {name: value for name, value in body.items() if name not in ("shape", "archive")}
+        watch, replayed = actions.add_watch(
+            services(), account().account_id, **asked, options=options, idempotency_key=key
+        )
         response = json_response(_shown(watch), 201)
         if replayed:
             response.headers["Idempotency-Replayed"] = "true"
@@ -182,6 +190,8 @@ def _shown(watch: Watch) -> dict[str, Any]:
         "onlyNew": watch.only_new,
         "heartbeat": watch.heartbeat,
         "maxAge": watch.max_age,
+        "shape": watch.options.shape,
+        "archive": watch.options.archive,
         "status": watch.status,
         "pauseReason": watch.pause_reason,
         "createdAt": timestamp(watch.created_at),

@@ -42,7 +42,8 @@ class Operation:
     things it may be asked about, ``counted`` the list in ``data`` that ``itemCount`` counts ("" counts
     one), ``endings`` the codes it can end with besides `FOUND` and what upstreams do to all of them, and
     ``reqs`` what a HikerAPI-compatible call costs, by kind of target. ``shaped`` tells that results come
-    in other shapes than the raw one as well, ``listed`` that it may find nothing and be ``empty``.
+    in other shapes than the raw one as well, ``listed`` that it may find nothing and be ``empty``, ``single``
+    that there is always one of them.
     """
 
     name: str
@@ -52,8 +53,14 @@ class Operation:
     counted: str = ""
     listed: bool = False
     shaped: bool = False
+    single: bool = False
     endings: tuple[str, ...] = ()
     reqs: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def has_media(self) -> bool:
+        """Whether its results hold stories, whose media may be kept."""
+        return self.counted == _ITEMS
 
     @property
     def prices(self) -> dict[str, int]:
@@ -86,6 +93,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
                 "id and user of its owner, items[] with the one story",
                 counted=_ITEMS,
                 shaped=True,
+                single=True,
                 endings=("story_not_found", "account_private"),
                 reqs={STORY_ID: 1},
             ),

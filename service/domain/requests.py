@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -244,6 +244,11 @@ class Ending:
     source: str = ""
     owner: str = ""
     owner_name: str = ""
+
+    def free(self) -> Ending:
+        """Return the same ending at no charge."""
+        envelope = json.loads(self.envelope) | {"creditsCharged": 0}
+        return replace(self, envelope=json.dumps(envelope, separators=(",", ":")).encode(), charge=0)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ class Requests:
         self._take_due = scripts.load(redis, "take_due")
         self._postpone = scripts.load(redis, "postpone")
         self._leave = scripts.load(redis, "leave")
+        self._abandon = scripts.load(redis, "abandon")
 
     def submit(self, submission: Submission) -> RequestRecord:
         answer, value = self._hand_in(submission, self._running(submission))
@@ -261,7 +262,12 @@ class Requests:
         answer = self._end(claim.request, str(claim.fence), ending)
         if answer[0] == "lost":
             raise LeaseLost(f"Another worker holds {claim.request.request_id}, or it has ended.")
+        if answer[0] == "free":
+            return self.finish(claim, ending.free())
         return _owed(claim.request, answer[1])
+
+    def abandon(self, request_id: str) -> bool:
+        return bool(self._abandon(keys=[keys.request(request_id)], args=[]))
 
     def cancel(self, request: RequestRecord, ending: Ending) -> Owed | None:
         answer = self._end(request, "", ending)

@@ -77,6 +77,10 @@ class RequestStore(Protocol):
         """End a claimed request; return the delivery it owes. Raises LeaseLost."""
         ...
 
+    def abandon(self, request_id: str) -> bool:
+        """Make an open request free, for nobody gets its result; False when it has ended."""
+        ...
+
     def cancel(self, request: RequestRecord, ending: Ending) -> Owed | None:
         """End a queued request; return the delivery it owes. Raises Conflict."""
         ...

@@ -16,9 +16,10 @@
 --       19 channel of who waits for the batch   20 1 when no webhook is sent after all
 --       21 what the watch has seen: item, when to forget it (s), item, ..., by spaces
 --       22 source, "" where nothing was found   23 id of the account the result is about   24 its name
--- Returns  {"ok", delivery id or ""}  or  {"lost"} when the caller has no right to end it
+-- Returns  {"ok", delivery id or ""},  {"lost"} when the caller has no right to end it,  or  {"free"} when it
+--          was abandoned: it may end, but only without a charge
 local request = redis.call('HMGET', KEYS[1], 'status', 'fence', 'hold', 'created_at', 'webhook_url', 'account',
-  'batch_host', 'watch')
+  'batch_host', 'watch', 'abandoned')
 local status, fence = request[1], request[2] or ''
 local owed = ''
 if request[5] and ARGV[20] ~= '1' then
@@ -41,6 +42,9 @@ local hold = tonumber(request[3])
 local charge = tonumber(ARGV[6])
 if charge > hold then
   return redis.error_reply('CHARGE exceeds what was held')
+end
+if charge > 0 and request[9] then
+  return {'free'}
 end
 
 if hold > 0 then

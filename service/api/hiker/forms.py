@@ -1,0 +1,56 @@
+"""The forms of HikerAPI's results, made of the ``data`` of our envelopes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.domain.renditions import highlight, stories, story
+from service.domain.stories import integer_ids
+
+Data = dict[str, Any]
+
+
+def stories_v1(data: Data) -> Any:
+    return stories(data["items"], data.get("user"))
+
+
+def story_v1(data: Data) -> Any:
+    return story(data["items"][0], data.get("user"))
+
+
+def highlights_v1(data: Data) -> Any:
+    return [highlight(each) for each in data["tray"]]
+
+
+def highlight_v1(data: Data) -> Any:
+    return highlight(data)
+
+
+def reel_v2(data: Data) -> Any:
+    """The body of the mobile API's story feed; ``reel`` is null where there is no story."""
+    reel = data if data["items"] else None
+    return {"broadcast": None, "reel": reel, "unviewable_authors_info": None, "status": "ok"}
+
+
+def highlights_v2(data: Data) -> Any:
+    tray = [{**each, "pk": str(each["id"]).removeprefix("highlight:"), "items": []} for each in data["tray"]]
+    return {"response": {"tray": tray, "status": "ok"}, "next_page_id": None}
+
+
+def highlight_v2(data: Data) -> Any:
+    """The raw envelope with items in v1 form, as HikerAPI has it."""
+    items = stories(data["items"], data.get("user"))
+    return {"response": {"reels": {str(data["id"]): {**data, "items": items}}, "status": "ok"}}
+
+
+def user_v1(data: Data) -> Any:
+    return data["user"]
+
+
+def user_v2(data: Data) -> Any:
+    return {"user": data["user"], "status": "ok"}
+
+
+def as_sent(body: Any) -> Any:
+    """Return a v2 body with integers where Instagram sends integers: what ``safe_int`` does without."""
+    return integer_ids(body)

@@ -1,0 +1,75 @@
+"""Media files handed through from Instagram's CDN, a piece at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import orjson
+from flask import Response, request
+
+from service.api.context import place_to_wait, services
+from service.api.results import result_of
+from service.domain.errors import StoreUnavailable
+from service.domain.operations import DOWNLOAD
+from service.domain.options import Options
+from service.domain.ports.media import MediaStream
+from service.domain.targets import Target
+
+# One range, as players and resumed downloads ask for; anything else is answered with the whole file.
+_RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})|bytes=-(\d{1,15})")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def streamed(target: Target, options: Options, *, charged: Callable[[int], None] = lambda _: None) -> Response:
+    """Return a story's file, or the part of it that the caller's Range names.
+
+    Raises what finding it ended with, RangeNotSatisfiable, StoreUnavailable when too many are under way.
+    ``charged`` is told what it cost.
+    """
+    asked = _range()
+    options = Options(**{**options.__dict__, "first_byte": _first_byte(asked)})
+    record, envelope = result_of(DOWNLOAD, target, options)
+    charged(record.charged)
+    file = orjson.loads(envelope)["data"]
+    held = ExitStack()
+    try:
+        if not held.enter_context(place_to_wait()):
+            raise StoreUnavailable("Too many downloads are under way. Try again shortly.")
+        stream = held.enter_context(services().media.open(file["url"], asked))
+    except BaseException:
+        held.close()
+        raise
+    return _response(stream, file["filename"], held)
+
+
+def _response(stream: MediaStream, filename: str, held: ExitStack) -> Response:
+    response = Response(_pieces(stream, held), stream.status, content_type=stream.content_type)
+    response.call_on_close(held.close)
+    headers = {
+        "Content-Length": stream.content_length,
+        "Content-Range": stream.content_range,
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f'attachment; filename="{_UNSAFE.sub("_", filename)}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    for name, value in headers.items():
+        if value is not None:
+            response.headers[name] = str(value)
+    return response
+
+
+def _pieces(stream: MediaStream, held: ExitStack) -> Iterator[bytes]:
+    with held:
+        yield from stream.chunks()
+
+
+def _range() -> str | None:
+    given = request.headers.get("Range", "").replace(" ", "")
+    return given if _RANGE.fullmatch(given) else None
+
+
+def _first_byte(asked: str | None) -> int:
+    match = _RANGE.fullmatch(asked) if asked else None
+    return int(match[1]) if match and match[1] else 0
