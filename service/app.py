@@ -23,8 +23,8 @@ from service.api import (
     watches,
     webhooks,
 )
-from service.api.hiker import routes as hiker
 from service.api.context import AppContext, exchange_id, install
+from service.api.hiker import routes as hiker
 from service.api.parsing import cut_at
 from service.api.schemas import ErrorSchema
 from service.config import Settings

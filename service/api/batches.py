@@ -32,11 +32,11 @@ from service.api.batch_schemas import (
 )
 from service.api.blueprint import ApiBlueprint
 from service.api.context import account, require_account, services, wait_for_batch
+from service.api.fetches import IDEMPOTENCY_HEADER, options_in
 from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
 from service.api.parsing import cut_at, parser, whole_body
 from service.api.schemas import PageQuerySchema
-from service.api.fetches import IDEMPOTENCY_HEADER, options_in
 from service.domain import namelists
 from service.domain.batches import (
     CLAMP,

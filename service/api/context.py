@@ -69,12 +69,19 @@ def _wait(record: T, identifier: str, look: Callable[[str], T | None], seconds: 
 
 @contextmanager
 def place_to_wait() -> Iterator[bool]:
-    """Take one of the threads callers may wait on; yields False when all are taken."""
-    waiters = context().waiters
-    granted = waiters.acquire(blocking=False)
+    """Take one of the threads callers may wait on; yields False when all are taken.
+
+    An exchange that has one needs no other.
+    """
+    if g.get("has_place"):
+        yield True
+        return
+    waiters, exchange = context().waiters, g._get_current_object()  # noqa: SLF001 - outlives the exchange
+    exchange.has_place = granted = waiters.acquire(blocking=False)
     try:
         yield granted
     finally:
+        exchange.has_place = False
         if granted:
             waiters.release()
 

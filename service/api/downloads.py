@@ -29,7 +29,9 @@ DownloadQuerySchema = WireSchema.from_dict(dict(target_fields(OPERATION)), name=
 @blueprint.route("/download", endpoint="file")
 class Download(MethodView):
     @blueprint.arguments(DownloadQuerySchema, location="query")
-    @blueprint.response(200, {"type": "string", "format": "binary"}, content_type="*/*", description="The file")
+    @blueprint.response(
+        200, {"type": "string", "format": "binary"}, content_type="*/*", description="The file"
+    )
     @blueprint.alt_response(206, description="The part that Range asks for")
     @blueprint.alt_response(416, description="Range begins past the end of the file")
     def get(self, query: dict[str, Any]) -> Response:

@@ -14,17 +14,12 @@ from service.domain.targets import Target
 RETRY_AFTER = 5
 
 
-def result_of(
-    operation: str, target: Target, options: Options, *, max_age: int | None = None
-) -> tuple[RequestRecord, bytes]:
+def result_of(operation: str, target: Target, options: Options) -> tuple[RequestRecord, bytes]:
     """Submit a request, wait for its end, and return it with its envelope (JSON).
 
     Raises what it ended with; UpstreamTimeout when it has not ended in time: then it costs nothing.
     """
-    ages = {} if max_age is None else {"max_age": max_age}
-    record, _ = submit(
-        services(), account().account_id, operation, target, waited_for=True, options=options, **ages
-    )
+    record, _ = submit(services(), account().account_id, operation, target, waited_for=True, options=options)
     record = wait(record, services().policy.sync_deadline)
     if not record.is_final and services().requests.abandon(record.request_id):
         raise UpstreamTimeout("There is no result yet. Try again.", retry_after=RETRY_AFTER)

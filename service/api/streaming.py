@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import orjson
 from flask import Response, request
 
 from service.api.context import place_to_wait, services
 from service.api.results import result_of
-from service.domain.errors import StoreUnavailable
+from service.domain.credits import ADJUSTMENT
+from service.domain.errors import FetchError, StoreUnavailable
 from service.domain.operations import DOWNLOAD
 from service.domain.options import Options
 from service.domain.ports.media import MediaStream
+from service.domain.requests import RequestRecord
 from service.domain.targets import Target
 
 # One range, as players and resumed downloads ask for; anything else is answered with the whole file.
@@ -22,26 +25,38 @@ _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})|bytes=-(\d{1,15})")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
-def streamed(target: Target, options: Options, *, charged: Callable[[int], None] = lambda _: None) -> Response:
+def streamed(
+    target: Target, options: Options, *, charged: Callable[[int], None] = lambda _: None
+) -> Response:
     """Return a story's file, or the part of it that the caller's Range names.
 
     Raises what finding it ended with, RangeNotSatisfiable, StoreUnavailable when too many are under way.
     ``charged`` is told what it cost.
     """
-    asked = _range()
-    options = Options(**{**options.__dict__, "first_byte": _first_byte(asked)})
-    record, envelope = result_of(DOWNLOAD, target, options)
-    charged(record.charged)
-    file = orjson.loads(envelope)["data"]
-    held = ExitStack()
-    try:
+    with ExitStack() as held:
+        # For as long as the file is sent, which is after this function has returned.
         if not held.enter_context(place_to_wait()):
             raise StoreUnavailable("Too many downloads are under way. Try again shortly.")
-        stream = held.enter_context(services().media.open(file["url"], asked))
-    except BaseException:
-        held.close()
-        raise
-    return _response(stream, file["filename"], held)
+        asked = _range()
+        found = result_of(DOWNLOAD, target, replace(options, first_byte=_first_byte(asked)))
+        file = orjson.loads(found[1])["data"]
+        stream = held.enter_context(_opened(found[0], file["url"], asked))
+        charged(found[0].charged)
+        return _response(stream, file["filename"], held.pop_all())
+
+
+@contextmanager
+def _opened(record: RequestRecord, url: str, asked: str | None) -> Iterator[MediaStream]:
+    """Open a file that was there a moment ago; what nobody gets costs nothing. Raises FetchError."""
+    with ExitStack() as held:
+        try:
+            stream = held.enter_context(services().media.open(url, asked))
+        except FetchError:
+            if record.charged:
+                note = f"{record.request_id}: its file could not be sent"
+                services().credits.add(record.account_id, record.charged, entry_type=ADJUSTMENT, note=note)
+            raise
+        yield stream
 
 
 def _response(stream: MediaStream, filename: str, held: ExitStack) -> Response:

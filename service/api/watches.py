@@ -13,10 +13,10 @@ from service.api.answers import json_response
 from service.api.blueprint import ApiBlueprint
 from service.api.context import account, require_account, services
 from service.api.envelopes import accepted
+from service.api.fetches import IDEMPOTENCY_HEADER, archive_field, options_in, shape_field
 from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
 from service.api.schemas import EXAMPLE_WATCH_ID, EnvelopeSchema, PageQuerySchema, WireSchema
-from service.api.fetches import IDEMPOTENCY_HEADER, archive_field, options_in, shape_field
 from service.domain.envelopes import timestamp
 from service.domain.sharing import MAX_AGE_DEFAULT, MAX_AGE_MOST
 from service.domain.watches import BY_HAND, EVERY_LENGTH, RECEIVER_GONE, STATES, Watch

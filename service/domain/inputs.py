@@ -89,7 +89,7 @@ _URLS = {
 def inputs_of(operation: Operation) -> list[Input]:
     """Return the fields that may name what is asked for; a call gives exactly one of them."""
     found = [_BY_KIND[kind] for kind in operation.targets if kind in _BY_KIND]
-    return found + [_URLS[operation.name]] if operation.name in _URLS else found
+    return [*found, *([_URLS[operation.name]] if operation.name in _URLS else [])]
 
 
 def target_of(operation: Operation, given: Mapping[str, str | None]) -> Target:

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
-from urllib.parse import urlsplit
 
 from service.domain.errors import ValidationFailed
+from service.domain.links import is_instagram, split_url
 from service.domain.operations import Ask
 from service.domain.options import PLAIN, Options
 from service.domain.targets import USERNAME, Target
@@ -48,7 +48,6 @@ DELIVER = "deliver"
 USERNAME_MAX = 30
 
 _USERNAME = re.compile(r"^[A-Za-z0-9._]{1,30}$")
-_PROFILE_HOSTS = frozenset({"instagram.com", "www.instagram.com", "m.instagram.com"})
 
 
 def may_become(state: str, target: str) -> bool:
@@ -76,13 +75,11 @@ def parse_username(text: str) -> str:
 
 
 def _name_in_url(text: str) -> str:
-    address = text if "://" in text else f"https://{text}"
     try:
-        parts = urlsplit(address)
-        host = parts.hostname
+        parts = split_url(text)
     except ValueError:
         raise _bad_username("This is no URL of an Instagram profile.") from None
-    if parts.scheme not in {"http", "https"} or host not in _PROFILE_HOSTS or "@" in parts.netloc:
+    if not is_instagram(parts):
         raise _bad_username("Only profile URLs of instagram.com are accepted.")
     segments = [part for part in parts.path.split("/") if part]
     if segments[:1] == ["stories"]:

@@ -187,7 +187,9 @@ def test_what_makes_no_sense_is_422_and_asks_nobody(front: Front, path: str, que
 
 
 def test_the_key_may_stand_in_the_query(front: Front) -> None:
-    response = front.get("/sys/balance", query_string={"access_key": front.me.key}, headers={"Authorization": ""})
+    response = front.get(
+        "/sys/balance", query_string={"access_key": front.me.key}, headers={"Authorization": ""}
+    )
     assert response.status_code == 200
     assert response.json["requests"] == front.available()
     assert set(response.json) == {"requests", "rate", "currency", "amount"}
@@ -201,7 +203,9 @@ def test_without_a_key_it_is_401_in_their_form(front: Front, headers: dict[str, 
 
 
 def test_without_funds_it_is_402_in_their_form(front: Front) -> None:
-    front.services.credits.add(front.me.account.account_id, -front.available(), entry_type="adjustment", note="")
+    front.services.credits.add(
+        front.me.account.account_id, -front.available(), entry_type="adjustment", note=""
+    )
     response = get(front, "/v1/user/stories", user_id="5")
     assert response.status_code == 402
     assert response.json["state"] is False

@@ -7,11 +7,12 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.domain.media import best_media
+from service.domain.ports.media import MediaFiles
+
 from service.domain.errors import FetchError, MediaNotFound, NoSessionFree
 from service.domain.links import media_pk
-from service.domain.media import best_media
 from service.domain.operations import DOWNLOAD, STORY, Ask
-from service.domain.ports.media import MediaFiles
 from service.domain.stories import owner_of
 from service.domain.targets import MEDIA_URL, STORY_ID, Target
 from workers.sources.contract import Found, GoOn, Source, always

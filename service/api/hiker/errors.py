@@ -35,7 +35,8 @@ def is_hiker_path(path: str) -> bool:
 def body_of(error: StoryhookError) -> dict[str, Any]:
     """Return the body HikerAPI has for such an error."""
     if isinstance(error, ValidationFailed) and error.details:
-        return {"detail": [_invalid(name, said) for name, all_said in error.details.items() for said in all_said]}
+        said = [_invalid(name, each) for name, sentences in error.details.items() for each in sentences]
+        return {"detail": said}
     name = _NAMES.get(type(error), type(error).__name__)
     if isinstance(error, InsufficientCredits):
         return {"state": False, "error": error.message, "exc_type": name}

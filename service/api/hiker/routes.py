@@ -31,6 +31,8 @@ blueprint = ApiBlueprint("hiker", __name__, description="HikerAPI's routes: chan
 ON = frozenset({"on", "true", "1", "yes"})
 AMOUNT_MOST = 10_000
 
+_ANSWER = {"200": {"description": "As HikerAPI answers"}}
+
 Parse = Callable[[str, str], str]
 
 
@@ -64,7 +66,10 @@ BY_HIGHLIGHT_URL = Parameter(
     "https://www.instagram.com/stories/highlights/17983616051768088/",
 )
 BY_MEDIA_URL = Parameter(
-    "url", MEDIA_URL, lambda text, field: links.parse_media_url(text, field=field), "https://scontent.cdninstagram.com/..."
+    "url",
+    MEDIA_URL,
+    lambda text, field: links.parse_media_url(text, field=field),
+    "https://scontent.cdninstagram.com/...",
 )
 
 
@@ -95,7 +100,9 @@ def _routes(path: str, operation: str, v1: Any, v2: Any, about: str) -> list[Rou
 
 ROUTES = [
     *_routes("/user/stories", STORIES, forms.stories_v1, forms.reel_v2, "Stories of an account"),
-    *_routes("/user/highlights", HIGHLIGHTS, forms.highlights_v1, forms.highlights_v2, "Highlights of an account"),
+    *_routes(
+        "/user/highlights", HIGHLIGHTS, forms.highlights_v1, forms.highlights_v2, "Highlights of an account"
+    ),
     Route("/v1/story/by/id", STORY, BY_STORY_ID, forms.story_v1, "A story"),
     Route("/v1/story/by/url", STORY, BY_STORY_URL, forms.story_v1, "A story"),
     Route("/v2/story/by/id", STORY, BY_STORY_ID, forms.reel_v2, "A story, raw"),
@@ -105,7 +112,13 @@ ROUTES = [
     Route("/v1/story/download/by/url", DOWNLOAD, BY_MEDIA_URL, None, "A file of Instagram's CDN"),
     Route("/v1/highlight/by/id", HIGHLIGHT, BY_HIGHLIGHT_ID, forms.highlight_v1, "A highlight"),
     Route("/v1/highlight/by/url", HIGHLIGHT, BY_HIGHLIGHT_URL, forms.highlight_v1, "A highlight"),
-    Route("/v2/highlight/by/id", HIGHLIGHT, BY_HIGHLIGHT_ID, forms.highlight_v2, "A highlight, raw but its items"),
+    Route(
+        "/v2/highlight/by/id",
+        HIGHLIGHT,
+        BY_HIGHLIGHT_ID,
+        forms.highlight_v2,
+        "A highlight",
+    ),
     Route("/v1/user/by/id", USER, USER_BY_ID, forms.user_v1, "An account"),
     Route("/v1/user/by/username", USER, BY_USERNAME, forms.user_v1, "An account"),
     Route("/v2/user/by/id", USER, USER_BY_ID, forms.user_v2, "An account, raw"),
@@ -170,12 +183,18 @@ def _view(route: Route) -> type[MethodView]:
     if route.is_raw:
         names["safe_int"] = "on"
     parameters = [
-        {"in": "query", "name": name, "required": name == route.by.name, "schema": {"type": "string"}, "example": example}
+        {
+            "in": "query",
+            "name": name,
+            "required": name == route.by.name,
+            "schema": {"type": "string"},
+            "example": example,
+        }
         for name, example in names.items()
     ]
 
     class View(MethodView):
-        @blueprint.doc(parameters=parameters, summary=route.about, responses={"200": {"description": "As HikerAPI answers"}})
+        @blueprint.doc(parameters=parameters, summary=route.about, responses=_ANSWER)
         def get(self) -> Response:
             return _call(route)
 
@@ -188,7 +207,7 @@ for _route in ROUTES:
 
 @blueprint.route("/sys/balance")
 class Balance(MethodView):
-    @blueprint.doc(summary="What is left, in requests", responses={"200": {"description": "As HikerAPI answers"}})
+    @blueprint.doc(summary="What is left, in requests", responses=_ANSWER)
     def get(self) -> Response:
         left = services().credits.balance(account().account_id).available
         rates = [limit.count / limit.seconds for limit in services().policy.rate_limits]
