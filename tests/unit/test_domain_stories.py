@@ -10,7 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.stories import MAX_SAFE_INTEGER, with_string_ids
+from service.domain.stories import MAX_SAFE_INTEGER, integer_ids, with_string_ids
+from workers.simulator import world
+from workers.simulator.payload_reels import story_feed
+from workers.simulator.payload_users import user_full
+from workers.simulator.state import State
 from workers.sources.contract import reel_found
 
 BIG = 3_741_925_019_028_375_123
@@ -146,3 +150,53 @@ def test_making_data_of_a_reel_does_not_change_the_reel() -> None:
     reel = {"items": [{"pk": 3}]}
     reel_data("9", {"pk": 9}, reel)
     assert reel == {"items": [{"pk": 3}]}
+
+
+NOON = 1_800_000_000
+
+
+def feed(username: str) -> dict[str, Any]:
+    person = State().person_named(username)
+    return story_feed(person, world.stories(person, NOON), NOON)
+
+
+@pytest.mark.parametrize("username", ["nasa", "instagram", "huge_fan", "stickers_anna", "empty_ben"])
+def test_a_story_feed_gets_back_the_integers_it_came_with(username: str) -> None:
+    body = feed(username)
+    made = integer_ids(with_string_ids(body))
+    assert made == body
+    assert json.dumps(made) == json.dumps(body)
+
+
+def test_a_profile_gets_back_the_integers_it_came_with() -> None:
+    body = user_full(State().person_named("nasa"), NOON)
+    assert integer_ids(with_string_ids(body)) == body
+
+
+@pytest.mark.parametrize("key", ["pk", "fbid", "fbid_v2", "interop_messaging_user_fbid", "question_id"])
+def test_an_id_that_the_mobile_api_sends_as_an_integer_becomes_one(key: str) -> None:
+    assert integer_ids({"a": [{key: "42"}]}) == {"a": [{key: 42}]}
+    assert integer_ids({key: ["1", None, "1_2", 3]}) == {key: [1, None, "1_2", 3]}
+
+
+@pytest.mark.parametrize("key", ["id", "strong_id__", "pk_id", "media_id", "poll_id", "code", "username"])
+def test_what_the_mobile_api_sends_as_text_stays_text(key: str) -> None:
+    assert integer_ids({key: "42"}) == {key: "42"}
+
+
+def test_the_id_of_a_reel_is_an_integer_and_that_of_a_highlight_is_not() -> None:
+    assert integer_ids({"id": "42", "reel_type": "user_reel"})["id"] == 42
+    assert integer_ids({"id": "highlight:42", "reel_type": "highlight_reel"})["id"] == "highlight:42"
+
+
+@pytest.mark.parametrize("text", ["", "007", "-1", "1.5", "12a", "٣", "1" * 21, "1" * 5000, " 1"])
+def test_what_is_not_all_digits_of_an_id_stays_text(text: str) -> None:
+    assert integer_ids({"pk": text}) == {"pk": text}
+
+
+@given(trees)
+def test_ids_as_integers_and_as_text_are_the_same_ids(tree: Any) -> None:
+    text = with_string_ids(tree)
+    before = copy.deepcopy(text)
+    assert with_string_ids(integer_ids(text)) == text
+    assert text == before
