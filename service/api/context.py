@@ -76,7 +76,7 @@ def place_to_wait() -> Iterator[bool]:
     if g.get("has_place"):
         yield True
         return
-    waiters, exchange = context().waiters, g._get_current_object()  # noqa: SLF001 - outlives the exchange
+    waiters, exchange = context().waiters, g._get_current_object()
     exchange.has_place = granted = waiters.acquire(blocking=False)
     try:
         yield granted

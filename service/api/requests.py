@@ -14,7 +14,7 @@ from service.api import envelopes as answers
 from service.api.answers import json_response
 from service.api.blueprint import ApiBlueprint
 from service.api.context import account, require_account, services, wait
-from service.api.schemas import EnvelopeSchema, PageQuerySchema, WireSchema
+from service.api.schemas import AboutSchema, EnvelopeSchema, PageQuerySchema, WireSchema
 from service.domain import envelopes
 from service.domain.policy import POLL_WAIT_MAX
 from service.domain.requests import STATES
@@ -39,13 +39,12 @@ class ListQuerySchema(PageQuerySchema):
     username = fields.Str(validate=validate.Length(1, 30))
 
 
-class SummarySchema(WireSchema):
+class SummarySchema(AboutSchema):
     """A request without its data."""
 
     request_id = fields.Str()
     watch_id = fields.Str(metadata={"description": "whose run it is, if any"})
     status = fields.Str()
-    username = fields.Str()
     batch_id = fields.Str(metadata={"description": "of an item of a batch"})
     external_id = fields.Str(metadata={"description": "your own id of the item, if you gave one"})
     outcome = fields.Str(allow_none=True)

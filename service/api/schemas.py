@@ -22,7 +22,18 @@ class WireSchema(Schema):
         field_obj.data_key = camel(field_obj.data_key or field_name)
 
 
-class EnvelopeSchema(WireSchema):
+class AboutSchema(WireSchema):
+    """What a request is about, one of them, and what was asked for."""
+
+    operation = fields.Str(metadata={"example": "stories"})
+    username = fields.Str(metadata={"example": "instagram"})
+    user_id = fields.Str()
+    story_id = fields.Str()
+    highlight_id = fields.Str()
+    media_url = fields.Str()
+
+
+class EnvelopeSchema(AboutSchema):
     """The envelope: a sync answer, a polled request and a webhook carry the same JSON."""
 
     success = fields.Bool(required=True)
@@ -32,12 +43,12 @@ class EnvelopeSchema(WireSchema):
     outcome = fields.Str(
         metadata={"description": "found, empty or nothing_new, once succeeded", "example": "found"}
     )
-    username = fields.Str(metadata={"example": "instagram"})
     batch_id = fields.Str(metadata={"description": "of an item of a batch"})
     external_id = fields.Str(metadata={"description": "your own id of the item, if you gave one"})
     message = fields.Str(metadata={"description": "while it is under way"})
-    data = fields.Dict(metadata={"description": "the raw reel: id, user, items[]; every id a string"})
+    data = fields.Dict(metadata={"description": "what was found, by operation; every id a string"})
     item_count = fields.Int()
+    source = fields.Str(metadata={"description": "which upstream gave it"})
     cached = fields.Bool(metadata={"description": "whether it was fetched for an earlier request"})
     age = fields.Int(metadata={"description": "how old the result was when it was taken, seconds"})
     credits_charged = fields.Int()

@@ -23,6 +23,7 @@ _HIGHLIGHT = "highlight:"
 
 _NOT_INSTAGRAM = "Only URLs of instagram.com are accepted."
 _STORY_EXAMPLE = "https://www.instagram.com/stories/name/1234567890123456789/"
+_SHARE_EXAMPLE = "https://www.instagram.com/s/aGlnaGxpZ2h0OjE3ODkzMjA5ODI1MjgxMjIx"
 _HIGHLIGHT_EXAMPLE = "https://www.instagram.com/stories/highlights/12345678901234567/"
 
 
@@ -94,6 +95,22 @@ def parse_highlight_url(url: str, field: str = "url") -> str:
             found = None
     if found is None:
         raise _bad(field, f"Give the URL of a highlight, such as {_HIGHLIGHT_EXAMPLE}.")
+    return found
+
+
+def parse_share_url(url: str, field: str = "url") -> str:
+    """Return the number of the highlight that a share link (``/s/...``) names. Raises ValidationFailed."""
+    match _segments(_instagram(url, field)):
+        case ["s", shared]:
+            return parse_share_code(shared, field)
+    raise _bad(field, f"Give a share link, such as {_SHARE_EXAMPLE}.")
+
+
+def parse_share_code(code: str, field: str = "code") -> str:
+    """Return the number of the highlight that the code of a share link names. Raises ValidationFailed."""
+    found = _shared_highlight(code)
+    if found is None:
+        raise _bad(field, "This is not the code of a share link: base64 of 'highlight:' and its number.")
     return found
 
 

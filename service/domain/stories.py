@@ -62,5 +62,6 @@ def owner_of(data: dict[str, Any]) -> tuple[str, str]:
     """Return the id and lower-case name of the account a result is about, "" for what it does not say."""
     user = data.get("user")
     user = user if isinstance(user, dict) else {}
-    user_id = user.get("pk") or user.get("id") or data.get("id") or ""
-    return str(user_id), str(user.get("username") or "").lower()
+    owner = str(user.get("pk") or user.get("id") or data.get("id") or "")
+    # The id of a highlight, "highlight:17", is nobody's.
+    return owner if owner.isdecimal() else "", str(user.get("username") or "").lower()

@@ -230,3 +230,14 @@ def test_a_result_that_comes_too_late_costs_nothing(front: Front) -> None:
     ended = front.get(f"/api/requests/{record.request_id}").json
     assert (ended["status"], ended["creditsCharged"]) == ("succeeded", 0)
     assert front.available() == before
+
+
+def test_share_links_are_read_without_asking_anybody(front: Front) -> None:
+    code = "aGlnaGxpZ2h0OjE4MTQ2MjE2Njk4MDIyMTc0"
+    shared = {"pk": 18146216698022174, "type": "highlight"}
+    assert get(front, "/v1/share/by/code", code=code).json == shared
+    link = f"https://www.instagram.com/s/{code}?story_media_id=1_2&igsh=x"
+    assert get(front, "/v1/share/by/url", url=link).json == shared
+    assert get(front, "/v1/share/by/url", url="https://www.instagram.com/nasa/").status_code == 422
+    assert get(front, "/v1/share/by/code", code="bm90aGluZw").status_code == 422
+    assert front.queue.published == []

@@ -49,12 +49,15 @@ def submit(
     watch: str = "",
     running: str = "",
     next_in: int = -1,
+    target: tuple[str, str] = ("username", "anna"),
+    options: str = "",
 ) -> list[object]:
     keys = [request_key, CREDITS, LEDGER, OPEN, INDEX, STATS, IDEMPOTENCY, WATCH, WATCHING]
-    args = (request_id, "acc", "stories", "anna", "bulk", hold, webhook, look_in, floor, fingerprint, 86_400)
+    kind, value = target
+    args = (request_id, "acc", "stories", kind, "bulk", hold, webhook, look_in, floor, fingerprint, 86_400)
     # A test's second request lies under another key; the open one is always the first.
     open_one = REQUEST if running else request_key
-    return lua("submit", [*keys, open_one], *args, 60, watch, running, next_in, 60_000)
+    return lua("submit", [*keys, open_one], *args, 60, watch, running, next_in, 60_000, value, options)
 
 
 def test_a_known_idempotency_key_names_the_first_request_and_holds_nothing(lua: Lua) -> None:
@@ -99,12 +102,13 @@ def finish(
     items: int = 3,
     silent: int = 0,
     remember: str = "",
+    source: tuple[str, str, str] = ("", "", ""),
 ) -> list[object]:
     keys = [REQUEST, RESULT, CREDITS, LEDGER, OPEN, STATS, DELIVERY, DUE_HOSTS, DUE, OWED]
     keys += [BATCH, SUMMARY, SUMMARY_DUE, WATCH, SEEN, WATCH_OWED]
     verdict = (ID, fence, status, outcome, code, charge, items, 60, gzip.compress(b"{}"), ttl, CHANNEL)
-    batch = ("msg_0", "", "")
-    return lua("finish", keys, *verdict, "msg_1", HOST, 5000, floor, cached, *batch, silent, remember)
+    receiver, batch = ("msg_1", HOST, 5000), ("msg_0", "", "")
+    return lua("finish", keys, *verdict, *receiver, floor, cached, *batch, silent, remember, *source)
 
 
 def cancel(lua: Lua) -> list[object]:

@@ -19,11 +19,18 @@ def lua(valkey: Redis) -> Lua:
 
 
 def add(
-    lua: Lua, *, watch_id: str = WATCH_ID, most: int = 2, key: str = WATCH, fingerprint: str = ""
+    lua: Lua,
+    *,
+    watch_id: str = WATCH_ID,
+    most: int = 2,
+    key: str = WATCH,
+    fingerprint: str = "",
+    options: str = "",
 ) -> list[object]:
     asked = ("acc", "anna", "15m", "https://example.com/", 1, 0, 60)
     names = [key, INDEX, WATCHING, requests.IDEMPOTENCY]
-    answer: list[object] = lua("watch_add", names, watch_id, *asked, most, 60_000, fingerprint, 86_400)
+    known = (fingerprint, 86_400)
+    answer: list[object] = lua("watch_add", names, watch_id, *asked, most, 60_000, *known, options)
     return answer
 
 

@@ -208,7 +208,7 @@ def test_a_hundred_who_ask_three_workers_cost_one_call(
 def test_what_is_shared_is_what_was_fetched(brought: Found | FetchError, services: Services) -> None:
     flight = services.reels.board("anna", "req_1")
     assert flight is not None
-    services.reels.land(flight, landing_of(brought))
+    services.reels.land(flight, landing_of(brought, services.clock()))
     shared, _ = services.reels.get("anna")
     assert shared is not None
     again = brought_by(shared)

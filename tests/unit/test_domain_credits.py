@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.domain.credits import DEFAULT_PRICES, Balance, price_list
 from service.domain.errors import ConfigurationError, FetchError
-from service.domain.operations import CACHED, EMPTY, FOUND, STORIES
+from service.domain.operations import CACHED, EMPTY, FOUND, NOTHING_NEW, STORIES
 
 outcomes = st.sampled_from(sorted(DEFAULT_PRICES[STORIES]))
 changes = st.dictionaries(outcomes, st.integers(0, 1000))
@@ -20,9 +20,17 @@ def test_stories_and_their_absence_cost_one_credit_and_all_else_is_free() -> Non
     assert charged == {FOUND, EMPTY, CACHED}
 
 
+def test_the_stories_of_an_account_end_in_these_ways() -> None:
+    found = {FOUND, EMPTY, CACHED, NOTHING_NEW}
+    failed = {"account_private", "user_not_found", "opted_out"}
+    assert set(DEFAULT_PRICES[STORIES]) == found | failed | {
+        "upstream_blocked", "upstream_timeout", "upstream_error"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("error", FetchError.__subclasses__())
 def test_every_way_a_fetch_can_end_has_a_price(error: type[FetchError]) -> None:
-    assert error.code in DEFAULT_PRICES[STORIES]
+    assert any(error.code in prices for prices in DEFAULT_PRICES.values())
 
 
 def test_an_outcome_nobody_priced_is_free() -> None:
@@ -61,8 +69,8 @@ def test_a_price_that_is_no_whole_number_is_refused_by_name(price: object) -> No
 
 
 def test_an_unknown_operation_is_refused_by_name() -> None:
-    with pytest.raises(ConfigurationError, match=r"highlights.*known: stories"):
-        price_list({"highlights": {FOUND: 1}})
+    with pytest.raises(ConfigurationError, match=r"'reels'.*known: stories, .*highlights.*hiker_"):
+        price_list({"reels": {FOUND: 1}})
 
 
 def test_an_unknown_outcome_is_refused_by_name() -> None:

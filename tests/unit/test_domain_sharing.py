@@ -7,14 +7,24 @@ from dataclasses import replace
 import pytest
 
 from service.domain.requests import RequestRecord
-from service.domain.sharing import FAILURE_LIFETIME, MAX_AGE_MOST, Landing, Shared, first_expiry
+from service.domain.sharing import (
+    FAILURE_LIFETIME,
+    MAX_AGE_MOST,
+    SHOWN_AFTER_MS,
+    Landing,
+    Shared,
+    first_expiry,
+)
+from service.domain.targets import named
 
 NOW = 1_700_000_100_000
 FETCHED = Shared(started_at=NOW - 31_000, fetched_at=NOW - 30_000, until=NOW + 60_000, body=b"{}")
 
 
 def asked(*, at: int = NOW - 100, max_age: int = 60) -> RequestRecord:
-    return RequestRecord("req", "acc", "stories", "anna", "bulk", "queued", 1, created_at=at, max_age=max_age)
+    return RequestRecord(
+        "req", "acc", "stories", named("anna"), "bulk", "queued", 1, created_at=at, max_age=max_age
+    )
 
 
 @pytest.mark.parametrize(("max_age", "served"), [(60, True), (31, True), (30, False), (1, False), (0, False)])
@@ -44,8 +54,18 @@ def test_the_age_is_in_whole_seconds_and_never_below_none() -> None:
 
 
 def test_the_first_expiry_counts() -> None:
-    assert first_expiry([{"expiring_at": 20}, {"expiring_at": 10}, {}, {"expiring_at": None}]) == 10_000
-    assert first_expiry([]) == first_expiry([{"pk": "1"}]) == 0
+    items = [{"expiring_at": 20}, {"expiring_at": 10}, {}, {"expiring_at": None}, {"expiring_at": "5"}]
+    assert first_expiry(items, 9_000) == 10_000
+    assert first_expiry([], NOW) == first_expiry([{"pk": "1"}], NOW) == 0
+
+
+def test_what_just_expired_is_over_and_what_expired_long_ago_is_shown_all_the_same() -> None:
+    gone = NOW - SHOWN_AFTER_MS
+    items = [{"expiring_at": gone // 1000}, {"expiring_at": NOW // 1000 + 60}]
+    assert first_expiry(items, NOW) == NOW + 60_000
+    assert first_expiry(items, NOW - 1) == gone
+    assert first_expiry(items[:1], NOW) == 0, "the stories of a highlight"
+    assert first_expiry(items[:1], NOW - 1) == gone
 
 
 def test_a_reel_is_kept_for_as_long_as_anybody_may_ask_and_a_failure_shortly() -> None:

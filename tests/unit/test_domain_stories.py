@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.stories import MAX_SAFE_INTEGER, integer_ids, with_string_ids
+from service.domain.stories import MAX_SAFE_INTEGER, integer_ids, owner_of, with_string_ids
 from workers.simulator import world
 from workers.simulator.payload_reels import story_feed
 from workers.simulator.payload_users import user_full
@@ -200,3 +200,23 @@ def test_ids_as_integers_and_as_text_are_the_same_ids(tree: Any) -> None:
     before = copy.deepcopy(text)
     assert with_string_ids(integer_ids(text)) == text
     assert text == before
+
+
+@pytest.mark.parametrize(
+    ("data", "owner"),
+    [
+        ({"id": "5", "user": {"pk": "5", "id": "5", "username": "Anna.B"}}, ("5", "anna.b")),
+        ({"id": "5", "user": {"pk": BIG, "username": "anna"}}, (str(BIG), "anna")),
+        ({"id": "5", "user": {"id": "6"}}, ("6", "")),
+        ({"id": "5", "user": {}}, ("5", "")),
+        ({"id": "5", "user": None}, ("5", "")),
+        ({"id": "5"}, ("5", "")),
+        ({"id": "highlight:17", "user": {"pk": "5", "username": "anna"}, "items": []}, ("5", "anna")),
+        ({"id": "highlight:17", "user": {"username": "anna"}}, ("", "anna")),
+        ({"id": "highlight:17"}, ("", "")),
+        ({"user": {"username": None, "pk": None}}, ("", "")),
+        ({}, ("", "")),
+    ],
+)
+def test_a_result_tells_whose_it_is(data: dict[str, Any], owner: tuple[str, str]) -> None:
+    assert owner_of(data) == owner

@@ -24,6 +24,7 @@ from service.domain.errors import ValidationFailed
 from service.domain.operations import DOWNLOAD, HIGHLIGHT, HIGHLIGHTS, STORIES, STORY, USER
 from service.domain.options import Options
 from service.domain.requests import parse_username
+from service.domain.stories import integer_ids
 from service.domain.targets import HIGHLIGHT_ID, MEDIA_URL, STORY_ID, USER_ID, USERNAME, Target
 
 blueprint = ApiBlueprint("hiker", __name__, description="HikerAPI's routes: change the host of its client")
@@ -152,7 +153,9 @@ def _call(route: Route) -> Response:
     record, envelope = result_of(route.operation, target, options)
     _charge(record.charged)
     body = route.form(orjson.loads(envelope)["data"])
-    return json_response(forms.as_sent(body) if route.is_raw and not _is_on("safe_int") else body)
+    return json_response(
+        integer_ids(body) if route.form in forms.AS_SENT and not _is_on("safe_int") else body
+    )
 
 
 def _charge(reqs: int) -> None:
@@ -203,6 +206,32 @@ def _view(route: Route) -> type[MethodView]:
 
 for _route in ROUTES:
     blueprint.route(_route.path, endpoint=_route.path.strip("/").replace("/", "_"))(_view(_route))
+
+
+def _share_view(name: str, parse: Parse, example: str) -> type[MethodView]:
+    """Return the view of a route that reads a share link, which asks nobody and costs nothing."""
+    parameter = {"in": "query", "name": name, "required": True, "schema": {"type": "string"}}
+
+    class Share(MethodView):
+        @blueprint.doc(
+            parameters=[{**parameter, "example": example}],
+            summary="What a /s/ link shares",
+            responses=_ANSWER,
+        )
+        def get(self) -> Response:
+            # An integer, as there.
+            return json_response({"pk": int(parse(_given(name), name)), "type": "highlight"})
+
+    return Share
+
+
+for _name, _parse, _example in (
+    ("url", links.parse_share_url, "https://www.instagram.com/s/aGlnaGxpZ2h0OjE3ODkzMjA5ODI1MjgxMjIx"),
+    ("code", links.parse_share_code, "aGlnaGxpZ2h0OjE3ODkzMjA5ODI1MjgxMjIx"),
+):
+    blueprint.route(f"/v1/share/by/{_name}", endpoint=f"v1_share_by_{_name}")(
+        _share_view(_name, _parse, _example)
+    )
 
 
 @blueprint.route("/sys/balance")
