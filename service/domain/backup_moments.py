@@ -15,6 +15,7 @@ _LEASE = "lease_until"
 _OF_THE_WORK = frozenset({_LEASE, "looks", "parked"})
 _OF_THE_END = frozenset(
     {"outcome", "code", "charged", "item_count", "retry_after", "cached", "silent", "finished_at"}
+    | {"source", "owner", "owner_name"}
 )
 
 

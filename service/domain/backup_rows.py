@@ -25,6 +25,7 @@ from service.domain.backups import (
 from service.domain.credits import ADJUSTMENT, CHARGE, HOLD, RELEASE, TOPUP, LedgerEntry
 from service.domain.errors import ValidationFailed
 from service.domain.instagram import SessionState, check_name
+from service.domain.options import Options
 
 T = TypeVar("T")
 
@@ -101,6 +102,13 @@ class Row:
         return self.whole("lifetime", least=1)
 
 
+def _check_options(fields: Fields) -> None:
+    try:
+        Options.of(fields.get("options"))
+    except (TypeError, ValueError) as error:
+        raise ValueError("'options' are none this version knows") from error
+
+
 def _check_fields(fields: Fields, name: str, texts: str, numbers: str) -> None:
     missing = [each for each in texts.split() if each not in fields]
     for each in numbers.split():
@@ -131,6 +139,7 @@ def _watch(row: Row) -> WatchCopy:
         row.times("seen"),
         row.times("owed"),
     )
+    _check_options(copy.fields)
     if copy.fields["status"] not in watches.STATES:
         raise ValueError(f"no watch is {copy.fields['status']!r}")
     if any(ids.shard_of(request_id, ids.REQUEST) is None for request_id in copy.owed):
@@ -179,6 +188,7 @@ def _request_hash(row: Row) -> Fields:
     fields = row.fields("value", "account operation queue status", needed)
     if not any(kind in fields for kind in targets.KINDS):
         raise ValueError("a request is about nothing")
+    _check_options(fields)
     if fields["status"] != requests.QUEUED and fields["status"] not in requests.FINAL:
         raise ValueError(f"no request in a backup is {fields['status']!r}")
     return fields

@@ -43,8 +43,10 @@ from service.domain.errors import (
     ValidationFailed,
 )
 from service.domain.instagram import Leased, SessionState, settings_from_sessionid
+from service.domain.options import PLAIN, Options
 from service.domain.ports import Services
 from service.domain.requests import Claim, RequestRecord, Run
+from service.domain.targets import HIGHLIGHT_ID, STORY_ID, USER_ID, Target, named
 from service.domain.watches import Watch
 from service.stores import keys, meta
 from service.stores.connection import open_store
@@ -55,6 +57,7 @@ from workers.schedule import mend_schedule
 HOST = "example.com:443"
 HOOK = "https://example.com/hook"
 OTHER_DATABASE = 5
+CHOSEN = Options(amount=3, shape="story", archive=True, force=True)
 SESSION = settings_from_sessionid("90000000001%3Asimulated00000001%3A1")
 
 
@@ -116,7 +119,8 @@ class Life:
 
     def finish(self, claim: Claim | None = None, charge: int = 1, **changes: Any) -> RequestRecord:
         claim = claim or self.claim(**changes)
-        self.services.requests.finish(claim, ending(charge=charge))
+        given = {"source": "instagrapi", "owner": "7", "owner_name": "anna"}
+        self.services.requests.finish(claim, ending(charge=charge, **given))
         return claim.request
 
     def attempt(self, record: RequestRecord, *statuses: str) -> str:
@@ -155,11 +159,11 @@ class Life:
 
     def _requests(self) -> None:
         self.submit()
-        self.submit(webhook_url=HOOK, idempotency_key="open")
+        self.submit(webhook_url=HOOK, idempotency_key="open", target=Target(USER_ID, "7"), options=CHOSEN)
         self.services.requests.release(self.claim(hold=0), 30)  # waits for a session
         self.finish(hold=0, charge=0)
         self.finish(charge=0, idempotency_key="ended")
-        self.finish(hold=3, charge=2)
+        self.finish(hold=3, charge=2, operation="story", target=Target(STORY_ID, "9"), options=CHOSEN)
         self.services.requests.cancel(self.submit(), CANCEL)
         self.claim(webhook_url=HOOK)
         taken_over = self.claim()
@@ -182,7 +186,7 @@ class Life:
         return batch
 
     def _batches(self) -> None:
-        under_way = self.batch(1, webhook_mode="both", idempotency_key="batch")
+        under_way = self.batch(1, webhook_mode="both", idempotency_key="batch", options=CHOSEN)
         assert self.services.requests.claim(items_of(under_way)[1], under_way.batch_id)
         self.batch(3, webhook_url=None)
         told = self.batch(3)
@@ -210,16 +214,17 @@ class Life:
         self.services.deliveries.replay(delivery)
         self.redis.delete(keys.request(replayed.request_id))  # its time was up before the webhook's
 
-    def watch(self) -> str:
+    def watch(self, options: Options = PLAIN) -> str:
         watch_id = ids.new_id(ids.WATCH, ids.shard_in(self.account_id), self.services.clock())
-        self.services.watches.add(Watch(watch_id, self.account_id, "anna", "15m", HOOK, True, False, 60))
+        made = Watch(watch_id, self.account_id, "anna", "15m", HOOK, True, False, 60, options=options)
+        self.services.watches.add(made)
         return watch_id
 
     def run(self, watch_id: str) -> Claim:
         return self.claim(webhook_url=HOOK, watch=Run(watch_id, next_in=900_000))
 
     def _watches(self) -> None:
-        watch_id, paused, _ = (self.watch() for _ in range(3))
+        watch_id, paused, _ = self.watch(CHOSEN), self.watch(), self.watch()
         claim = self.run(watch_id)
         self.services.requests.finish(claim, ending(remember={"1": 4_000_000_000, "2": 4_000_000_001}))
         self.attempt(claim.request, "delivered")
@@ -300,6 +305,26 @@ def test_everything_comes_back(life: Life, there: There, file: Path) -> None:
     assert (tally.accounts, tally.open, tally.owed, tally.sessions) == (3, 7, 6, 5)
     assert report.size == file.stat().st_size
     assert audit(there.services).differences == audit(life.services).differences == []
+
+
+def test_what_was_asked_for_and_how_comes_back(life: Life, there: There, file: Path) -> None:
+    asked = [
+        life.submit(operation=operation, target=target, options=options)
+        for operation, target in (("highlight", Target(HIGHLIGHT_ID, "17")), ("stories", named("anna")))
+        for options in (PLAIN, CHOSEN)
+    ]
+    batch = life.batch(1, options=CHOSEN)
+    watch_id = life.watch(CHOSEN)
+    back_up(life.services, file)
+    restore(there.services, file)
+    again = there.services.requests.get_many([each.request_id for each in asked])
+    assert again == asked
+    for item in there.services.requests.get_many(items_of(batch)):
+        assert item is not None
+        assert (item.options, item.batch_id) == (CHOSEN, batch.batch_id)
+    watch = there.services.watches.get(watch_id)
+    assert watch is not None
+    assert watch.options == CHOSEN
 
 
 def test_lifetimes_come_back_as_what_is_left_of_them(life: Life, there: There, file: Path) -> None:
@@ -951,6 +976,11 @@ SOMEBODY = ids.new_id(ids.ACCOUNT, 0, 1)
         ("request", _set("request", "value", "status", to="processing")),
         ("request", _set("request", "value", "hold", to="")),
         ("request", _set("request", "value", "fence", to="x")),
+        ("request", lambda row: row["request"]["value"].pop("username")),
+        ("request", _set("request", "value", "options", to="{")),
+        ("request", _set("request", "value", "options", to='{"colour":1}')),
+        ("request", _set("request", "value", "options", to="[]")),
+        ("watch", _set("fields", "options", to='{"colour":1}')),
         ("request", _set("result", to={"value": "?", "lifetime": 1})),
         ("request", _set("delivery", to={"value": {}, "lifetime": 1})),
         ("request", _set("log", to={"value": [1], "lifetime": 1})),

@@ -43,8 +43,10 @@ from service.domain.errors import (
     ValidationFailed,
 )
 from service.domain.namelists import NAMES_MOST, from_json, from_ndjson
+from service.domain.options import PLAIN, Options
 from service.domain.ports import Services
 from service.domain.requests import BULK, INTERACTIVE, Claim
+from service.domain.targets import named
 from service.stores import keys
 from service.stores.batches import _keys
 from service.stores.requests import LEFT_FOR
@@ -166,6 +168,31 @@ def test_a_batch_is_stored_held_opened_and_listed_in_its_order(
     counters = services.stats.counters()
     assert (counters["accepted"], counters["batches"], counters["held"]) == (3, 1, 3)
     assert assert_adds_up(services, record)["creditsHeld"] == 3
+
+
+def test_the_items_of_a_batch_have_its_options(services: Services, account_id: str) -> None:
+    chosen = Options(shape="story", archive=True)
+    asked = (
+        from_ndjson(b'"anna"\n{"username": "bert", "externalId": "no. 7"}\n'),
+        BatchOptions(None, "each", 60, result=chosen),
+    )
+    record, _, _ = submit_batch(services, account_id, *asked)
+    items = [item for item in services.requests.get_many(item_ids(record)) if item is not None]
+    assert [(item.target, item.external_id) for item in items] == [
+        (named("anna"), None),
+        (named("bert"), "no. 7"),
+    ]
+    assert [item.options for item in items] == [chosen, chosen]
+    plain = submit(services, account_id, 1)
+    assert [item.options for item in services.requests.get_many(item_ids(plain)) if item] == [PLAIN]
+
+
+def test_a_key_stands_for_one_way_to_ask_for_a_batch(services: Services, account_id: str) -> None:
+    asked: dict[str, Any] = {"idempotency_key": "k", "options": Options(shape="story")}
+    first = services.batches.submit(batch_of(account_id, **asked))
+    assert services.batches.submit(batch_of(account_id, **asked)).batch_id == first.batch_id
+    with pytest.raises(IdempotencyKeyReuse):
+        services.batches.submit(batch_of(account_id, **{**asked, "options": PLAIN}))
 
 
 def test_ten_thousand_are_accepted_at_once(settings: Settings, valkey: Redis, queue: RecordingQueue) -> None:

@@ -150,6 +150,25 @@ def test_submit_stores_the_request_holds_its_price_and_opens_it(lua: Lua) -> Non
     assert lua.redis.hgetall(STATS) == {"held": "3", "accepted": "1"}
 
 
+@pytest.mark.parametrize(
+    "target", [("user_id", "7"), ("story_id", "9"), ("highlight_id", "17"), ("media_url", "https://a/b c")]
+)
+def test_submit_stores_what_it_is_about_in_a_field_of_its_kind(lua: Lua, target: tuple[str, str]) -> None:
+    _, created = submit(lua, target=target)
+    kind, value = target
+    assert lua.redis.hgetall(REQUEST) == {
+        "account": "acc", "operation": "stories", kind: value, "queue": "bulk", "status": "queued",
+        "hold": "1", "max_age": "60", "created_at": str(created),
+    }  # fmt: skip
+
+
+def test_submit_stores_options_where_some_were_chosen(lua: Lua) -> None:
+    submit(lua)
+    assert not lua.redis.hexists(REQUEST, "options")
+    submit(lua, request_id="req_2", request_key="req2", options='{"amount":3}')
+    assert lua.redis.hget("req2", "options") == '{"amount":3}'
+
+
 def test_submit_without_a_webhook_stores_none(lua: Lua) -> None:
     submit(lua)
     assert not lua.redis.hexists(REQUEST, "webhook_url")
@@ -390,6 +409,26 @@ def test_finish_stores_the_end_and_the_result_and_closes_the_request(lua: Lua) -
     assert "lease_until" not in record
     assert gzip.decompress(lua.redis.execute_command("GET", RESULT, NEVER_DECODE=True)) == b"{}"
     assert lua.redis.zscore(OPEN, ID) is None
+
+
+def test_finish_stores_and_counts_who_gave_it_and_whose_it_is(lua: Lua) -> None:
+    submit(lua)
+    claim(lua)
+    finish(lua, source=("instagrapi", "7", "anna"))
+    record = lua.redis.hgetall(REQUEST)
+    assert (record["source"], record["owner"], record["owner_name"]) == ("instagrapi", "7", "anna")
+    assert lua.redis.hget(STATS, "source:instagrapi") == "1"
+    before = snapshot(lua.redis)
+    assert finish(lua, source=("instagrapi", "7", "anna")) == ["ok", ""], "the reply was lost"
+    assert snapshot(lua.redis) == before
+
+
+def test_finish_of_what_nobody_gave_names_nobody(lua: Lua) -> None:
+    submit(lua)
+    claim(lua)
+    finish(lua, status="failed", outcome="", code="upstream_error", charge=0)
+    assert not {"source", "owner", "owner_name"} & lua.redis.hgetall(REQUEST).keys()
+    assert not [name for name in lua.redis.hkeys(STATS) if name.startswith("source:")]
 
 
 def test_finish_charges_what_was_held(lua: Lua) -> None:

@@ -80,6 +80,13 @@ def test_a_new_watch_is_active_and_due(lua: Lua) -> None:
     assert snapshot(lua.redis) == stored
 
 
+def test_a_new_watch_has_options_where_some_were_chosen(lua: Lua) -> None:
+    add(lua)
+    assert not lua.redis.hexists(WATCH, "options")
+    add(lua, watch_id="wat_2", key="w2", options='{"shape":"story"}')
+    assert lua.redis.hget("w2", "options") == '{"shape":"story"}'
+
+
 def test_one_too_many_changes_nothing(lua: Lua) -> None:
     add(lua, most=1)
     before = snapshot(lua.redis)

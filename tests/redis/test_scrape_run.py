@@ -10,21 +10,27 @@ import pytest
 from redis import Redis
 
 from service.config import Settings
-from service.domain.credits import Balance, price_list
+from service.domain.credits import Balance, price_list, tariff_of
 from service.domain.errors import (
     AccountPrivate,
     FetchError,
+    HighlightNotFound,
     OptedOut,
     Retry,
     StoreUnavailable,
+    StoryNotFound,
     UpstreamBlocked,
     UpstreamFailed,
     UpstreamTimeout,
     UserNotFound,
     ValidationFailed,
 )
+from service.domain.operations import Ask
+from service.domain.options import Options
 from service.domain.ports import Services
 from service.domain.requests import INTERACTIVE, RequestRecord
+from service.domain.stories import with_string_ids
+from service.domain.targets import HIGHLIGHT_ID, STORY_ID, USER_ID, Target, named
 from service.stores import keys
 from tests.conftest import RecordingQueue, make_services
 from tests.redis.kit import ACCOUNT, submission
@@ -101,6 +107,122 @@ def test_an_account_without_stories_is_empty_and_charged(services: Services) -> 
     assert (record.status, record.outcome, record.item_count) == ("succeeded", "empty", 0)
     assert envelope["data"] == {"id": "42", "user": {"pk": "42", "username": "anna"}, "items": []}
     assert balance(services) == Balance(9, 0)
+
+
+def test_a_success_tells_who_gave_it_and_whose_it_is(services: Services, redis: Redis) -> None:
+    record, envelope = worked_on(services, Upstream(STORIES), submit(services))
+    assert (record.source, envelope["source"]) == ("upstream", "upstream")
+    assert redis.hmget(keys.request(record.request_id), "owner", "owner_name") == ["42", "anna"]
+    failed, envelope = worked_on(services, Upstream(UserNotFound), submit(services))
+    assert failed.source is None
+    assert "source" not in envelope
+
+
+@pytest.mark.parametrize(("amount", "shown"), [(0, 2), (1, 1), (2, 2), (9, 2)])
+def test_no_more_is_shown_than_was_asked_for_at_the_same_price(
+    services: Services, amount: int, shown: int
+) -> None:
+    record, envelope = worked_on(
+        services, Upstream(STORIES), submit(services, options=Options(amount=amount))
+    )
+    assert [item["pk"] for item in envelope["data"]["items"]] == ["3741925019028375123", "2"][:shown]
+    assert (envelope["itemCount"], record.item_count, record.charged) == (shown, shown, 1)
+    assert STORIES.data["items"][1] == {"pk": 2}, "what was found stays whole"
+
+
+def test_who_shares_what_another_asked_little_of_gets_all_of_it(services: Services) -> None:
+    upstream = Upstream(STORIES)
+    _, little = worked_on(services, upstream, submit(services, options=Options(amount=1)))
+    _, whole = worked_on(services, upstream, submit(services, max_age=60))
+    assert (little["itemCount"], whole["itemCount"]) == (1, 2)
+    assert (little["cached"], whole["cached"], len(upstream.asked)) == (False, True, 1)
+
+
+class Anything(Upstream):
+    """Serves whatever it is asked."""
+
+    def fetch(self, ask: Ask) -> Found:
+        self.asks.append(ask)
+        return self.stories(ask.target.value).given_by(self.name)
+
+    def __init__(self, *answers: Any) -> None:
+        super().__init__(*answers)
+        self.asks: list[Ask] = []
+
+
+ACCOUNT_ITSELF = Found({"id": 42, "user": USER})
+ONE_STORY = Found({"id": 42, "user": USER, "items": [{"pk": 2}]})
+TRAY = Found({"id": "42", "user": USER, "tray": [{"id": "highlight:1"}, {"id": "highlight:2"}]})
+NO_TRAY = Found({"id": "42", "user": USER, "tray": []})
+HIGHLIGHT = Found({"id": "highlight:17", "user": USER, "title": "", "items": [{"pk": 2}, {"pk": 3}]})
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "ends"),
+    [
+        (("stories", Target(USER_ID, "42")), STORIES, ("found", 2)),
+        (("stories", Target(USER_ID, "42")), NO_STORIES, ("empty", 0)),
+        (("story", Target(STORY_ID, "2")), ONE_STORY, ("found", 1)),
+        (("highlights", named("anna")), TRAY, ("found", 2)),
+        (("highlights", Target(USER_ID, "42")), NO_TRAY, ("empty", 0)),
+        (("highlight", Target(HIGHLIGHT_ID, "17")), HIGHLIGHT, ("found", 2)),
+        (("user", named("anna")), ACCOUNT_ITSELF, ("found", 1)),
+    ],
+)
+def test_every_operation_ends_with_what_it_counts(
+    services: Services, redis: Redis, asked: tuple[str, Target], answer: Found, ends: tuple[str, int]
+) -> None:
+    (operation, target), upstream = asked, Anything(answer)
+    request_id = submit(services, operation=operation, target=target, options=Options(force=True))
+    record, envelope = worked_on(services, upstream, request_id)
+    assert upstream.asks == [Ask(operation, target, force=True)]
+    assert (record.outcome, record.item_count, record.charged) == (*ends, 1)
+    assert (envelope["operation"], envelope["outcome"], envelope["itemCount"]) == (operation, *ends)
+    assert envelope["data"] == with_string_ids(answer.data)
+    assert redis.hmget(keys.request(request_id), "owner", "owner_name") == ["42", "anna"]
+
+
+def test_only_so_many_highlights_are_shown_and_an_account_is_always_one(services: Services) -> None:
+    changes = {"options": Options(amount=1)}
+    made = submit(services, operation="highlights", target=named("anna"), **changes)
+    _, envelope = worked_on(services, Anything(TRAY), made)
+    assert (envelope["data"]["tray"], envelope["itemCount"]) == ([{"id": "highlight:1"}], 1)
+    made = submit(services, operation="user", target=named("anna"), **changes)
+    _, envelope = worked_on(services, Anything(ACCOUNT_ITSELF), made)
+    assert (envelope["itemCount"], envelope["data"]["user"]["pk"]) == (1, "42")
+
+
+def test_what_was_found_for_one_ask_serves_no_other(services: Services) -> None:
+    upstream = Anything(STORIES, STORIES, STORIES)
+    asked = [
+        {},
+        {"options": Options(force=True)},
+        {"target": Target(USER_ID, "42")},
+        {"options": Options(amount=1)},
+        {"target": Target(USER_ID, "42"), "options": Options(shape="raw", amount=9)},
+    ]
+    cached = [worked_on(services, upstream, submit(services, max_age=60, **each))[0].cached for each in asked]
+    assert cached == [False, False, False, True, True]
+    assert len(upstream.asks) == 3
+
+
+@pytest.mark.parametrize(("force", "charged"), [(False, 2), (True, 1)])
+def test_a_compatible_call_is_charged_by_its_tariff(services: Services, force: bool, charged: int) -> None:
+    options = Options(force=force, tariff=tariff_of("stories", USER_ID))
+    hold = services.policy.prices.hold_for("stories", options)
+    request_id = submit(services, target=Target(USER_ID, "42"), hold=hold, options=options)
+    record, envelope = worked_on(services, Anything(STORIES), request_id)
+    assert (record.charged, envelope["creditsCharged"]) == (charged, charged)
+    assert balance(services) == Balance(10 - charged, 0)
+
+
+@pytest.mark.parametrize("error", [StoryNotFound, HighlightNotFound, AccountPrivate])
+def test_what_is_not_there_costs_nothing_by_any_tariff(services: Services, error: type[FetchError]) -> None:
+    options = Options(tariff=tariff_of("story", STORY_ID))
+    made = submit(services, operation="story", target=Target(STORY_ID, "2"), options=options)
+    record, envelope = worked_on(services, Anything(error), made)
+    assert (record.code, record.charged, envelope["storyId"]) == (error.code, 0, "2")
+    assert balance(services) == Balance(10, 0)
 
 
 @pytest.mark.parametrize("error", [AccountPrivate, UserNotFound, OptedOut])

@@ -11,9 +11,11 @@ import pytest
 from redis import Redis
 
 from service.domain import ids
-from service.domain.errors import Conflict, InsufficientCredits, LeaseLost
+from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits, LeaseLost
+from service.domain.options import PLAIN, Options
 from service.domain.policy import Policy
 from service.domain.requests import INTERACTIVE, Page, RequestRecord
+from service.domain.targets import KINDS, STORY_ID, USER_ID, Target, named
 from service.stores import keys
 from service.stores import requests as module
 from service.stores.connection import open_store
@@ -52,6 +54,52 @@ def test_what_submit_returns_is_what_is_stored(requests: Requests) -> None:
     assert requests.get(made.request_id) == record
     assert (record.status, record.queue, record.webhook_url) == ("queued", INTERACTIVE, made.webhook_url)
     assert not record.is_final
+
+
+@pytest.mark.parametrize(
+    "options",
+    [PLAIN, Options(amount=3, shape="story", archive=True, force=True, tariff="hiker", first_byte=9)],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_is_asked_about_and_however_comes_back(
+    requests: Requests, kind: str, options: Options
+) -> None:
+    made = submission(operation="highlight", target=Target(kind, "17 ü"), options=options)
+    record = requests.submit(made)
+    assert requests.get(made.request_id) == record
+    assert (record.operation, record.target, record.options) == ("highlight", made.target, options)
+    claim = requests.claim(made.request_id)
+    assert claim is not None
+    assert (claim.request.target, claim.request.options) == (made.target, options)
+    [listed] = page(requests).items
+    assert (listed.target, listed.options) == (made.target, options)
+
+
+def test_a_key_stands_for_one_way_of_asking(requests: Requests) -> None:
+    first = requests.submit(submission(idempotency_key="k", options=Options(amount=3)))
+    again = submission(at=NOW + 1, idempotency_key="k", options=Options(amount=3))
+    assert requests.submit(again).request_id == first.request_id
+    for other in ({"options": Options(amount=4)}, {"options": PLAIN}, {"target": Target(USER_ID, "anna")}):
+        with pytest.raises(IdempotencyKeyReuse):
+            requests.submit(
+                submission(**{"at": NOW + 2, "idempotency_key": "k", "options": Options(amount=3), **other})
+            )
+
+
+def test_a_finished_request_tells_who_gave_it(redis: Redis, requests: Requests) -> None:
+    [request_id] = submitted(requests, 1)
+    done(requests, request_id, source="instagrapi", owner="7", owner_name="anna")
+    record = requests.get(request_id)
+    assert record is not None
+    assert record.source == "instagrapi"
+    assert redis.hmget(keys.request(request_id), "owner", "owner_name") == ["7", "anna"]
+
+
+def test_a_list_by_name_shows_what_was_asked_by_that_name(requests: Requests) -> None:
+    targets = [named("anna"), Target(USER_ID, "anna"), Target(STORY_ID, "7"), named("bert")]
+    made = [requests.submit(submission(at=NOW + at, target=target)) for at, target in enumerate(targets)]
+    assert page(requests, username="anna").items == made[:1]
+    assert len(page(requests).items) == 4
 
 
 def test_a_submission_the_account_cannot_pay_is_refused_and_leaves_no_trace(requests: Requests) -> None:

@@ -32,8 +32,10 @@ from service.domain.errors import (
     UpstreamFailed,
     UserNotFound,
 )
+from service.domain.options import PLAIN, Options
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord, Run
+from service.domain.targets import named
 from service.domain.watches import GRACE_MS, OWED_FOR_MS, RUN, Watch
 from service.stores import keys
 from tests.conftest import SHARDS, RecordingQueue, make_services
@@ -803,3 +805,22 @@ def test_all_active_watches_are_found(life: Life) -> None:
     found = [each.watch_id for chunk in life.services.watches.active() for each in chunk]
     assert sorted(found) == sorted(made[1:])
     assert ids.shard_in(life.account_id) < SHARDS
+
+
+def test_each_run_has_the_options_of_its_watch(life: Life) -> None:
+    chosen = Options(shape="raw", amount=1, archive=True)
+    made = life.add(only_new=False, options=chosen)
+    assert (made.options, life.watch.options) == (chosen, chosen)
+    for _ in range(2):
+        request_id = life.due()
+        assert request_id is not None
+        record = life.services.requests.get(request_id)
+        assert record is not None
+        assert (record.options, record.target) == (chosen, named("anna"))
+        assert pks(life.work(request_id, reel(1, 2))) == ["1"]
+
+
+def test_a_watch_nothing_was_chosen_for_has_the_plain_options(life: Life) -> None:
+    life.add()
+    assert life.watch.options is PLAIN
+    assert not life.redis.hexists(keys.watch(life.watch_id), "options")

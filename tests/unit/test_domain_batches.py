@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import datetime
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from service.domain import ids
 from service.domain.batches import BatchRecord, BatchSubmission, summary, view
 from service.domain.namelists import NAMES_MOST, Entry
+from service.domain.options import Options
 
 NOW = 1_790_000_000_000
 HOOK = "https://example.com/hook"
@@ -88,8 +90,16 @@ def test_a_fingerprint_is_that_of_what_is_asked_and_of_nothing_else() -> None:
         {"webhook_mode": "both"},
         {"max_age": 1},
         {"clamp": True},
+        {"options": Options(shape="story")},
+        {"options": Options(archive=True)},
     ]
     assert len({asked, *(submission(**changes).fingerprint for changes in others)}) == len(others) + 1
+
+
+def test_the_fingerprint_of_a_plain_batch_is_what_it_was() -> None:
+    asked = json.dumps(["stories", [["anna", None], ["bert", "x"]], HOOK, "each", 60, False])
+    made = submission(webhook_url=HOOK, max_age=60)
+    assert made.fingerprint == hashlib.sha256(asked.encode()).hexdigest()
 
 
 # --- what is seen --------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from celery import Celery
 
 from service.domain.errors import ValidationFailed
+from service.domain.options import Options
 from service.domain.watches import REMEMBERED, Watch, interval, new_items, remembered
 from service.schedules import BeatSchedules
 
@@ -20,6 +24,32 @@ LEAST = 300
 def watch(**changes: Any) -> Watch:
     made = {"only_new": True, "heartbeat": False, "max_age": 60, **changes}
     return Watch("wat_1", "acc_1", "anna", "15m", "https://example.com/", **made)
+
+
+# --- what is asked -------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_of_a_plain_watch_is_what_it_was() -> None:
+    asked = ["watch", "anna", "15m", "https://example.com/", True, False, 60]
+    assert watch().fingerprint == hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    assert replace(watch(), watch_id="wat_2", status="paused", runs=3).fingerprint == watch().fingerprint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"username": "bert"},
+        {"every": "16m"},
+        {"webhook_url": "https://example.com/2"},
+        {"only_new": False},
+        {"heartbeat": True},
+        {"max_age": 0},
+        {"options": Options(shape="story")},
+        {"options": Options(archive=True)},
+    ],
+)
+def test_a_fingerprint_tells_what_is_asked_and_how(changes: dict[str, Any]) -> None:
+    assert replace(watch(), **changes).fingerprint != watch().fingerprint
 
 
 # --- items ---------------------------------------------------------------------------------------
