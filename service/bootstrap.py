@@ -22,10 +22,12 @@ from service.stores.bulk import Bulk
 from service.stores.connection import Client, open_store
 from service.stores.credits import Credits
 from service.stores.deliveries import Deliveries
+from service.stores.erasures import Erasures
 from service.stores.hosts import Hosts
 from service.stores.instagram_ids import InstagramIds
 from service.stores.instagram_sessions import InstagramSessions
 from service.stores.limits import Limits
+from service.stores.optouts import OptOuts
 from service.stores.reels import Reels
 from service.stores.requests import Requests
 from service.stores.stats import Stats
@@ -90,6 +92,8 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
             seen_seconds=settings.privacy_ttl,
             missing_seconds=settings.missing_id_ttl,
         ),
+        optouts=OptOuts(redis),
+        erasures=Erasures(redis),
         stats=Stats(redis, shards),
         queue=CeleryQueue(celery),
         passwords=Passwords(),

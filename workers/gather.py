@@ -16,6 +16,7 @@ from service.domain.ports import Services
 from service.domain.requests import Claim, RequestRecord
 from service.domain.sharing import Flight, Landing
 from workers import scrape
+from workers.optouts import fetch_served
 from workers.scrape import Stopping
 from workers.sources.contract import Found, Source
 
@@ -146,8 +147,9 @@ def _ask(
     Raises NoSessionFree.
     """
     go_on = _Watch(services, [claim for _, claim in boarded], stopping)
+    names = [flight.key for flight, _ in boarded]
     try:
-        return source.reels([flight.key for flight, _ in boarded], go_on)
+        return fetch_served(services, names, lambda served: source.reels(served, go_on))
     except NoSessionFree:
         raise
     except StoreUnavailable:

@@ -23,6 +23,7 @@ from service.domain.errors import (
 from service.domain.ports import Services
 from service.domain.requests import BULK, QUEUED, Claim, Ending, Owed, RequestRecord
 from service.domain.sharing import Landing, Shared
+from workers import optouts
 from workers.endings import Endings, hand_over
 from workers.shared import brought_by, landing_of
 from workers.sources.contract import Found, Source
@@ -166,10 +167,14 @@ def serve(services: Services, record: RequestRecord, shared: Shared, now: int) -
     if claim is None:
         return
     endings, brought = Endings(services, claim), brought_by(shared)
-    if isinstance(brought, FetchError):
-        settle(services, claim, endings.failed(brought))
-    else:
-        settle(services, claim, endings.succeeded(brought, age=shared.age(now)))
+    try:
+        if isinstance(brought, FetchError):
+            raise brought
+        optouts.refuse(services, record.target, brought)
+        ending = endings.succeeded(brought, age=shared.age(now))
+    except FetchError as error:
+        ending = endings.failed(error)
+    settle(services, claim, ending)
 
 
 def _fly(
@@ -181,7 +186,7 @@ def _fly(
     if claim is None:
         return None, None
     try:
-        ending, landing = judge(services, claim, lambda: _fetch(services, source, claim, stopping))
+        ending, landing = judge(services, claim, lambda: _served(services, source, claim, stopping))
     except LeaseLost:
         log.warning("scrape.lease_lost", requestId=request_id, fence=claim.fence)
         return None, None
@@ -255,6 +260,15 @@ def judge(services: Services, claim: Claim, fetch: Callable[[], Found]) -> tuple
     except Exception as error:
         log.exception("scrape.unexpected", requestId=claim.request.request_id, error=str(error))
         return endings.failed(StoryhookError()), None
+
+
+def _served(services: Services, source: Source, claim: Claim, stopping: Stopping) -> Found:
+    """Fetch, unless the operator does not serve the account. Raises OptedOut, and as `_fetch`."""
+    asked = claim.request.target
+    optouts.refuse(services, asked)
+    found = _fetch(services, source, claim, stopping)
+    optouts.refuse(services, asked, found)
+    return found
 
 
 def _fetch(services: Services, source: Source, claim: Claim, stopping: Stopping) -> Found:

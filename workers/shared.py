@@ -9,6 +9,7 @@ import orjson
 
 from service.domain.errors import FetchError, fetch_error
 from service.domain.sharing import Landing, Shared, first_expiry
+from service.domain.stories import owner_of
 from workers.sources.contract import Found
 
 
@@ -17,7 +18,9 @@ def landing_of(brought: Found | FetchError, now: int) -> Landing:
     if isinstance(brought, FetchError):
         return Landing(_json({"message": brought.message, "retryAfter": brought.retry_after}), brought.code)
     body = {"data": brought.data, "source": brought.source}
-    return Landing(_json(body), until=first_expiry(brought.data.get("items", []), now))
+    owner, owner_name = owner_of(brought.data)
+    until = first_expiry(brought.data.get("items", []), now)
+    return Landing(_json(body), until=until, owner=owner, owner_name=owner_name)
 
 
 def brought_by(shared: Shared) -> Found | FetchError:

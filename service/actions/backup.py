@@ -133,6 +133,10 @@ class _Copier:
         yield from sessions
         if pool.counter:
             yield pool
+        # Last, so that whoever opted out while the rest was read is on it.
+        opt_outs = self._store.opt_outs()
+        if opt_outs.names or opt_outs.user_ids:
+            yield opt_outs
 
     def _account(self, account_id: str) -> Iterator[Record]:
         found = self._store.account(account_id)

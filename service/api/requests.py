@@ -1,4 +1,4 @@
-"""GET /api/requests...: look at requests, wait for them, cancel them."""
+"""/api/requests...: look at requests, wait for them, cancel them, delete what is kept of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from flask.views import MethodView
 from marshmallow import fields, validate
 
 from service.actions.cancel import cancel_request
+from service.actions.erase import delete_request
 from service.actions.lookup import find_request, list_requests
 from service.api import envelopes as answers
 from service.api.answers import json_response
@@ -92,6 +93,15 @@ class Request(MethodView):
         if record.is_final:
             return answers.final(record, with_data=query["data"])
         return answers.running(record)
+
+    @blueprint.response(204)
+    def delete(self, request_id: str) -> Response:
+        """Delete a request that has ended: its result, its webhook and the log of it
+
+        The ledger keeps what was charged. A webhook that was not delivered yet is not sent any more.
+        """
+        delete_request(services(), account().account_id, request_id)
+        return Response(status=204)
 
 
 @blueprint.route("/<request_id>/cancel")

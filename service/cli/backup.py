@@ -10,8 +10,10 @@ import click
 from service import config
 from service.actions import backup as actions
 from service.actions.audit import audit
+from service.actions.optouts import purge
 from service.bootstrap import build_for_restore
 from service.cli.admin import open_services
+from service.cli.optout import erased
 from service.cli.output import show
 from service.domain.audit import Difference
 from service.domain.backups import Tally
@@ -43,7 +45,12 @@ def restore(file: Path) -> None:
     """
     tally = actions.restore(build_for_restore(config.load(local=True), wait=2.0), file)
     click.echo(f"{file} of {tally.made_at} restored: {_held_in(tally)}")
-    report = audit(open_services())
+    services = open_services()
+    if listed := services.optouts.list():
+        # What was made before they opted out may be in the backup all the same.
+        again = purge(services, [each.account for each in listed])
+        click.echo(f"of those who opted out: erased {erased(again)}")
+    report = audit(services)
     _tell("the audit found differences", report.differences)
     click.echo(f"audited {report.accounts} account(s), {report.requests} request(s): everything adds up")
 
@@ -52,7 +59,7 @@ def _held_in(tally: Tally) -> str:
     return (
         f"{tally.accounts} account(s), {tally.requests} request(s), {tally.open} of them open, "
         f"{tally.owed} webhook(s) to be sent, {tally.entries} ledger entries, {tally.sessions} session(s), "
-        f"{tally.watches} watch(es)"
+        f"{tally.watches} watch(es), {tally.opt_outs} name(s) and id(s) opted out"
     )
 
 

@@ -7,7 +7,7 @@ import sys
 import click
 
 from service import __version__
-from service.cli import admin, audit, backup, batch, demo, fetch, health, listen, serve, up, watch
+from service.cli import admin, audit, backup, batch, demo, fetch, health, listen, optout, serve, up, watch
 from service.domain.errors import StoryhookError
 
 
@@ -46,7 +46,7 @@ main.add_command(listen.listen)
 main.add_command(health.health)
 for _command in (serve.store, serve.web, serve.worker, serve.deliverer, serve.beat):
     main.add_command(_command)
-for _group in (admin.account, admin.credits, admin.instagram):
+for _group in (admin.account, admin.credits, admin.instagram, optout.optout):
     main.add_command(_group)
 
 

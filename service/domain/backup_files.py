@@ -24,7 +24,7 @@ from service.domain.backups import (
 from service.domain.errors import ValidationFailed
 
 KIND = "storyhook-backup"
-VERSION = 2  # 1 knew neither batches nor watches
+VERSION = 3  # 1 knew neither batches nor watches, 2 no opt-outs
 LINE_MOST = 64 * 1024 * 1024  # bytes; the longest lines hold one reel each
 
 _ENTRY_ID = re.compile(r"(\d{1,20})-(\d{1,20})")

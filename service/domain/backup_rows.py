@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from service.domain.backups import (
     IdempotencyCopy,
     Kept,
     LedgerCopy,
+    OptOutsCopy,
     PoolCopy,
     Record,
     RequestCopy,
@@ -251,6 +253,16 @@ def _pool(row: Row) -> PoolCopy:
     return PoolCopy(row.whole("counter"))
 
 
+def _opt_outs(row: Row) -> OptOutsCopy:
+    copy = OptOutsCopy(row.fields("names"), row.fields("ids"))
+    for entry in (*copy.names.values(), *copy.user_ids.values()):
+        fields = json.loads(entry)
+        fits = isinstance(fields, dict) and type(fields.get("at")) is int
+        if not fits or not all(isinstance(fields.get(name), str) for name in ("note", "linked")):
+            raise ValueError("who is not served is not as it should be")
+    return copy
+
+
 def read(row: dict[str, Any]) -> Record:
     """Return the record that stands in a JSON object. Raises ValueError for what is none."""
     parse = _PARSERS.get(str(row.get("type")))
@@ -269,4 +281,5 @@ _PARSERS: dict[str, Callable[[Row], Record]] = {
     "counters": _counters,
     "session": _session,
     "pool": _pool,
+    "optouts": _opt_outs,
 }

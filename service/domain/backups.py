@@ -3,7 +3,7 @@
 A backup is JSON lines. The first is the header, then comes one record a line, and the last says how many
 there were and the SHA-256 of all lines before it::
 
-    {"kind": "storyhook-backup", "version": 2, "dataFormat": 1, "shards": 16, "madeAt": "...", ...}
+    {"kind": "storyhook-backup", "version": 3, "dataFormat": 1, "shards": 16, "madeAt": "...", ...}
     {"type": "account", "id": "acc_...", "fields": {...}, "credits": {...}, "keys": {"<id>": {...}}}
     {"type": "watch", "account": "acc_...", "id": "wat_...", "fields": {...}, "seen": {...}, "owed": {...}}
     {"type": "ledger", "account": "acc_.", "entries": [[id, type, amount, balance, held, request, note, at]]}
@@ -13,11 +13,12 @@ there were and the SHA-256 of all lines before it::
     {"type": "counters", "shard": 7, "fields": {...}}
     {"type": "session", "name": "...", "fields": {...}}
     {"type": "pool", "counter": 12}
+    {"type": "optouts", "names": {"<name>": "<JSON>"}, "ids": {...}}
     {"end": true, "records": 7, "sha256": "..."}
 
 ``fields`` are hashes as the store keeps them, texts under names. A ``lifetime`` is what was left of it when
 it was read, in milliseconds, or null for good. What belongs to an account comes after the account. Version 1
-knew no watches.
+knew no watches, version 2 no opt-outs.
 """
 
 from __future__ import annotations
@@ -241,6 +242,17 @@ class PoolCopy:
         return {"type": "pool", "counter": self.counter}
 
 
+@dataclass(frozen=True)
+class OptOutsCopy:
+    """Who is not served, by name and by id, as the store keeps it."""
+
+    names: Fields
+    user_ids: Fields
+
+    def row(self) -> dict[str, Any]:
+        return {"type": "optouts", "names": self.names, "ids": self.user_ids}
+
+
 Record = (
     AccountCopy
     | WatchCopy
@@ -251,6 +263,7 @@ Record = (
     | CountersCopy
     | SessionCopy
     | PoolCopy
+    | OptOutsCopy
 )
 
 
@@ -270,6 +283,7 @@ class Tally:
     owed: int = 0
     sessions: int = 0
     watches: int = 0
+    opt_outs: int = 0
 
     def add(self, record: Record) -> None:
         if isinstance(record, AccountCopy):
@@ -284,3 +298,5 @@ class Tally:
             self.owed += record.is_owed
         elif isinstance(record, SessionCopy):
             self.sessions += 1
+        elif isinstance(record, OptOutsCopy):
+            self.opt_outs += len(record.names) + len(record.user_ids)

@@ -132,9 +132,10 @@ class RequestRecord:
     """A request as stored. Times are Unix milliseconds; 0 or None means not yet.
 
     ``max_age`` (seconds) is how old a shared result may be, ``cached`` that it ended with one, ``silent``
-    that it ended without its webhook, ``source`` which upstream served it. ``parked`` is for how long it was
-    put back because no session was free, milliseconds. An item of a batch knows which, the caller's own id
-    of it, and the host to which the batch's summary goes.
+    that it ended without its webhook, ``source`` which upstream served it, ``owner`` and ``owner_name`` the
+    id and name of the account the result is about. ``parked`` is for how long it was put back because no
+    session was free, milliseconds. An item of a batch knows which, the caller's own id of it, and the host to
+    which the batch's summary goes.
     """
 
     request_id: str
@@ -163,6 +164,8 @@ class RequestRecord:
     parked: int = 0
     options: Options = PLAIN
     source: str | None = None
+    owner: str | None = None
+    owner_name: str | None = None
 
     @classmethod
     def of(cls, request_id: str, fields: Mapping[str, str]) -> RequestRecord:
@@ -194,6 +197,8 @@ class RequestRecord:
             parked=int(fields.get("parked", 0)),
             options=Options.of(fields.get("options")),
             source=fields.get("source"),
+            owner=fields.get("owner") or None,
+            owner_name=fields.get("owner_name") or None,
         )
 
     @property

@@ -32,12 +32,15 @@ class Flight:
 class Landing:
     """What a fetch brought: JSON of the reel, or of the sentence and Retry-After of a failure with ``code``.
 
-    ``until`` is when the first of its stories expires, 0 when none does.
+    ``until`` is when the first of its stories expires, 0 when none does; ``owner`` and ``owner_name`` are the
+    id and name of the account it is about.
     """
 
     body: bytes
     code: str = ""
     until: int = 0
+    owner: str = ""
+    owner_name: str = ""
 
     @property
     def lifetime(self) -> int:

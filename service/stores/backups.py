@@ -19,6 +19,7 @@ from service.domain.backups import (
     IdempotencyCopy,
     Kept,
     LedgerCopy,
+    OptOutsCopy,
     PoolCopy,
     Record,
     RequestCopy,
@@ -187,6 +188,12 @@ class Backups:
         copies = [SessionCopy(name, fields) for name, fields in zip(names, rows, strict=True) if fields]
         return copies, PoolCopy(int(counter or 0))
 
+    def opt_outs(self) -> OptOutsCopy:
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(keys.OPTOUT_NAMES)
+            pipe.hgetall(keys.OPTOUT_IDS)
+            return OptOutsCopy(*pipe.execute())
+
     # --- writing -----------------------------------------------------------------------------------
 
     def target(self) -> tuple[int, str | None]:
@@ -351,6 +358,11 @@ def _write_pool(pipe: Any, copy: PoolCopy) -> None:
     pipe.set(instagram_sessions.COUNTER, copy.counter)
 
 
+def _write_opt_outs(pipe: Any, copy: OptOutsCopy) -> None:
+    _put_hash(pipe, keys.OPTOUT_NAMES, copy.names)
+    _put_hash(pipe, keys.OPTOUT_IDS, copy.user_ids)
+
+
 _WRITERS: dict[type, Callable[[Any, Any], None]] = {
     AccountCopy: _write_account,
     WatchCopy: _write_watch,
@@ -361,4 +373,5 @@ _WRITERS: dict[type, Callable[[Any, Any], None]] = {
     CountersCopy: _write_counters,
     SessionCopy: _write_session,
     PoolCopy: _write_pool,
+    OptOutsCopy: _write_opt_outs,
 }

@@ -9,7 +9,7 @@ has to be looked at again whether the account is private.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from redis import Redis
@@ -21,6 +21,7 @@ DAY_SECONDS = 86_400
 DEFAULT_DAYS = 7
 DEFAULT_SEEN_SECONDS = 21_600
 DEFAULT_MISSING_SECONDS = 300
+SCAN_COUNT = 1_000
 
 
 @store_adapter
@@ -79,6 +80,19 @@ class InstagramIds:
     def forget(self, username: str) -> None:
         """Drop what is known of a name."""
         self._redis.delete(_id_key(username), _seen_key(username))
+
+    def names_of(self, user_ids: Collection[str]) -> Iterator[tuple[str, str]]:
+        """Yield names remembered to have one of these ids, and the id. Reads all that is remembered."""
+        for page in self._pages():
+            for name, known in zip(page, self.get_many(page), strict=True):
+                if isinstance(known, Known) and known.user_id in user_ids:
+                    yield name, known.user_id
+
+    def _pages(self) -> Iterator[list[str]]:
+        cursor, prefix = -1, _id_key("")
+        while cursor != 0:
+            cursor, found = self._redis.scan(max(cursor, 0), match=f"{prefix}*", count=SCAN_COUNT)
+            yield [str(name).removeprefix(prefix) for name in found]
 
 
 def _known(stored: str | None, seen: str | None) -> Known | Missing | None:

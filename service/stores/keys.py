@@ -45,6 +45,8 @@ key                              type    lifetime                     holds
 ``{f:<ask>}:reel``               hash    up to 1 h                    a result that others may be shown
 ``{f:<ask>}:flight``             string  one lease                    who fetches it right now
 ``{f:<ask>}:waiting``            set     two leases                   ids of requests that wait for it
+``{ig}:optout:names``            hash    for good                     usernames not served: JSON of since when
+``{ig}:optout:ids``              hash    for good                     the same by user id
 ``{ig}:...``                                                          Instagram sessions and ids, see
                                                                       `instagram_sessions`, `instagram_ids`
 ===============================  ======  ===========================  =====================================
@@ -62,6 +64,8 @@ WORKERS = "g:workers"
 CIRCUITS = "g:circuits"
 BULK_QUEUE = "{bulk}:queue"
 BULK_CLOCK = "{bulk}:clock"
+OPTOUT_NAMES = "{ig}:optout:names"
+OPTOUT_IDS = "{ig}:optout:ids"
 BEAT_LEADER = "g:beat::lock"  # celery-redbeat appends its own colon to the prefix
 
 

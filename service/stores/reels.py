@@ -93,6 +93,8 @@ class Reels:
                 kept.until,
                 kept.code,
                 gzip.compress(kept.body, COMPRESSION_LEVEL, mtime=0),
+                kept.owner,
+                kept.owner_name,
             ],
             client=client,
         )

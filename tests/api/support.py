@@ -55,6 +55,7 @@ PROTECTED = [
     ("POST", "/api/batches/bat_0001m7xt6136bt5vc71920hs0000/cancel"),
     ("GET", "/api/requests"),
     ("GET", "/api/requests/req_0001m7xt6136bt5vc71920hsxsgv"),
+    ("DELETE", "/api/requests/req_0001m7xt6136bt5vc71920hsxsgv"),
     ("POST", "/api/requests/req_0001m7xt6136bt5vc71920hsxsgv/cancel"),
     ("GET", "/api/credits"),
     ("GET", "/api/credits/ledger"),

@@ -150,6 +150,8 @@ class Life:
         self._deliveries()
         self._watches()
         self._sessions()
+        services.optouts.add("zoe", None, "by letter, ü")
+        services.optouts.learn("zoe", "42")
         # What is not kept:
         services.limits.hit(self.account_id)
         services.limits.login_attempt("anna@example.com", "127.0.0.1")
@@ -302,7 +304,7 @@ def test_everything_comes_back(life: Life, there: There, file: Path) -> None:
     tally = restore(there.services, file)
     assert portrait(there.redis) == as_kept(portrait(life.redis))
     assert (tally, report.differences) == (report.tally, [])
-    assert (tally.accounts, tally.open, tally.owed, tally.sessions) == (3, 7, 6, 5)
+    assert (tally.accounts, tally.open, tally.owed, tally.sessions, tally.opt_outs) == (3, 7, 6, 5, 2)
     assert report.size == file.stat().st_size
     assert audit(there.services).differences == audit(life.services).differences == []
 
@@ -483,11 +485,14 @@ def test_a_watch_that_is_added_while_its_account_is_read_is_in_the_backup(
     assert [each.watch_id for each in found[1]] == added
 
 
-def test_a_backup_of_version_1_is_read(packed: Packed, empty: Empty) -> None:
+@pytest.mark.parametrize(("version", "unknown"), [(1, {"watch", "optouts"}), (2, {"optouts"})])
+def test_a_backup_of_an_older_version_is_read(
+    packed: Packed, empty: Empty, version: int, unknown: set[str]
+) -> None:
     rows = [json.loads(line) for line in packed.lines[:-1]]
-    old = [row for row in rows if row.get("type") != "watch"]
+    old = [row for row in rows if row.get("type") not in unknown]
     assert len(old) < len(rows)
-    lines = [json.dumps(row).encode() + b"\n" for row in [{**old[0], "version": 1}, *old[1:]]]
+    lines = [json.dumps(row).encode() + b"\n" for row in [{**old[0], "version": version}, *old[1:]]]
     assert empty.refuses(packed.sealed(*lines)) == ""
 
 
@@ -904,7 +909,7 @@ def test_what_is_no_backup_is_refused(empty: Empty, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"version": 3}, "version 3, this Storyhook reads up to 2. Update"),
+        ({"version": 4}, "version 4, this Storyhook reads up to 3. Update"),
         ({"dataFormat": 2}, "format 2, this version reads up to 1. Update"),
         ({"keyCheck": "0" * 32}, "SECRET_KEY"),
         ({"version": 0}, "'version'"),
@@ -993,6 +998,10 @@ SOMEBODY = ids.new_id(ids.ACCOUNT, 0, 1)
         ("session", _set("fields", "state", to="happy")),
         ("session", lambda row: row["fields"].pop("settings")),
         ("pool", _set("counter", to=-1)),
+        ("optouts", _set("ids", to=None)),
+        ("optouts", _set("names", "zoe", to="no JSON")),
+        ("optouts", _set("names", "zoe", to="{}")),
+        ("optouts", _set("names", "zoe", to='{"at": 1, "note": 2, "linked": ""}')),
     ],
 )
 def test_a_record_that_is_not_as_it_should_be_is_refused(
@@ -1161,7 +1170,9 @@ def test_the_commands_tell_in_a_line_what_they_did(
     life.live()
     made = run("backup", file.name)
     held = "3 account(s), 29 request(s), 7 of them open, "
-    held += "6 webhook(s) to be sent, 56 ledger entries, 5 session(s), 3 watch(es)"
+    held += (
+        "6 webhook(s) to be sent, 56 ledger entries, 5 session(s), 3 watch(es), 2 name(s) and id(s) opted out"
+    )
     assert (made.exit_code, made.output) == (0, f"{file.name}: {held}, {file.stat().st_size} bytes\n")
     refused = run("backup", file.name)
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
@@ -1174,9 +1185,10 @@ def test_the_commands_tell_in_a_line_what_they_did(
     valkey.flushdb()
     restored = run("restore", file.name)
     assert restored.exit_code == 0, restored.output
-    first, second = restored.output.splitlines()
+    first, erased, second = restored.output.splitlines()
     assert first.startswith(f"{file.name} of 20")
     assert first.endswith(f" restored: {held}")
+    assert erased.startswith("of those who opted out: erased 0 request(s)")
     assert second == "audited 3 account(s), 29 request(s): everything adds up"
 
 

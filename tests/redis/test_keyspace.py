@@ -71,6 +71,7 @@ def lived(valkey: Redis, services: Services) -> Redis:
     services.batches.submit(batch_of(account_id, idempotency_key="twice"))
     services.bulk.push(account_id, ["req_1", "req_2"])
     services.bulk.take(1)
+    services.optouts.add("zoe", "42")
     for name in ("anna", "bert"):
         flight = services.reels.board(name, "req_1")
         assert flight is not None

@@ -234,7 +234,9 @@ def board(lua: Lua, token: str = "mine", request_id: str = "req_1") -> int:
 
 
 def land(lua: Lua, token: str = "mine", *, lifetime: int = 60_000, until: int = 0) -> list[str]:
-    return lua("flight_land", [FLIGHT, WAITING, SHARED], token, lifetime, 1_000, until, "", b"body")
+    return lua(
+        "flight_land", [FLIGHT, WAITING, SHARED], token, lifetime, 1_000, until, "", b"body", "42", "anna"
+    )
 
 
 def server_ms(lua: Lua) -> int:

@@ -21,6 +21,7 @@ from service.domain.ports.accounts import (
 from service.domain.ports.books import BackupStore, BookStore
 from service.domain.ports.deliveries import DeliveryStore, HostStore
 from service.domain.ports.instagram import InstagramIdStore, SessionStore
+from service.domain.ports.optouts import ErasureStore, OptOutStore
 from service.domain.ports.work import (
     BatchStore,
     BulkStore,
@@ -77,6 +78,8 @@ class Services:
     hosts: HostStore
     sessions: SessionStore
     instagram_ids: InstagramIdStore
+    optouts: OptOutStore
+    erasures: ErasureStore
     stats: StatsStore
     queue: Queue
     passwords: PasswordHasher

@@ -10,6 +10,7 @@ from service.domain.backups import (
     BatchCopy,
     CountersCopy,
     IdempotencyCopy,
+    OptOutsCopy,
     PoolCopy,
     Record,
     RequestCopy,
@@ -86,6 +87,7 @@ class BackupStore(Protocol):
 
     def counters(self, shards: int) -> list[CountersCopy]: ...
     def sessions(self) -> tuple[list[SessionCopy], PoolCopy]: ...
+    def opt_outs(self) -> OptOutsCopy: ...
     def target(self) -> tuple[int, str | None]:
         """Return how many accounts there are, and the checksum of the backup being restored, if any."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from service.domain.errors import SessionVerdict
@@ -63,3 +63,6 @@ class InstagramIdStore(Protocol):
     def put_many(self, known: Mapping[str, Known]) -> None: ...
     def put_missing(self, username: str) -> None: ...
     def forget(self, username: str) -> None: ...
+    def names_of(self, user_ids: Collection[str]) -> Iterator[tuple[str, str]]:
+        """Yield names remembered to have one of these ids, and the id. Reads all that is remembered."""
+        ...

@@ -1,0 +1,90 @@
+"""Takes away what is kept of requests, and what is shared, in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from service.domain import ids
+from service.domain.requests import RequestRecord
+from service.domain.webhooks import target_of
+from service.stores import keys, scripts
+from service.stores.connection import Client, store_adapter
+from service.stores.requests import request_record
+
+SCAN_COUNT = 500
+OF_ANY_REQUEST = "{s??}:req:*"
+
+
+@store_adapter
+class Erasures:
+    """ErasureStore over Redis. Reads in pages; safe while the service works."""
+
+    def __init__(self, redis: Client) -> None:
+        self._redis = redis
+        self._erase = scripts.load(redis, "erase")
+
+    def erase(self, record: RequestRecord) -> bool:
+        return bool(self._send(record))
+
+    def erase_many(self, records: Sequence[RequestRecord]) -> int:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for record in records:
+                self._send(record, pipe)
+            return sum(pipe.execute())
+
+    def _send(self, record: RequestRecord, client: Client = None) -> Any:
+        request_id, delivery_id = record.request_id, ids.delivery_of(record.request_id)
+        host = str(target_of(record.webhook_url)) if record.webhook_url else ""
+        return self._erase(
+            keys=[
+                keys.request(request_id),
+                keys.result(request_id),
+                keys.account_requests(record.account_id),
+                keys.delivery(delivery_id),
+                keys.delivery_log(delivery_id),
+                keys.account_deliveries(record.account_id),
+                keys.due(ids.shard_in(request_id), host),
+            ],
+            args=[request_id, delivery_id],
+            client=client,
+        )
+
+    def requests(self) -> Iterator[list[RequestRecord]]:
+        for names in self._named(OF_ANY_REQUEST):
+            with self._redis.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.hgetall(name)
+                rows = pipe.execute()
+            found = (request_record(_id_in(name), row) for name, row in zip(names, rows, strict=True))
+            yield [record for record in found if record is not None]
+
+    def drop_shared(self, names: Collection[str], user_ids: Collection[str]) -> int:
+        dropped = 0
+        for found in self._named(keys.reel("*")):
+            with self._redis.pipeline(transaction=False) as pipe:
+                for name in found:
+                    pipe.hmget(name, "owner", "owner_name")
+                owners = pipe.execute()
+            about = [
+                name
+                for name, (owner, owner_name) in zip(found, owners, strict=True)
+                if owner in user_ids or owner_name in names or _asked(name) in {*names, *user_ids}
+            ]
+            dropped += sum(self._redis.delete(name) for name in about)
+        return dropped
+
+    def _named(self, pattern: str) -> Iterator[list[str]]:
+        cursor = -1
+        while cursor != 0:
+            cursor, names = self._redis.scan(max(cursor, 0), match=pattern, count=SCAN_COUNT)
+            yield names
+
+
+def _id_in(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def _asked(name: str) -> str:
+    """Return the name or id in the key of a shared result: the last part of its ask."""
+    return name.removeprefix("{f:").partition("}")[0].rpartition(":")[2]

@@ -1,0 +1,103 @@
+"""Who is not served, in Redis: two hashes in one slot, see `keys`.
+
+An entry is JSON: ``at`` since when (Unix ms), ``note``, and ``linked``, see `service.domain.optouts.OptOut`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection
+from typing import Any
+
+from redis.exceptions import WatchError
+
+from service.domain.optouts import OptOut, same_account
+from service.domain.targets import USER_ID, USERNAME, Target
+from service.stores import keys, scripts
+from service.stores.connection import Client, store_adapter
+
+HASHES = {USERNAME: keys.OPTOUT_NAMES, USER_ID: keys.OPTOUT_IDS}
+NOBODY = ""  # a command that reads fields wants one
+
+
+@store_adapter
+class OptOuts:
+    """OptOutStore over Redis. Names count without their case."""
+
+    def __init__(self, redis: Client) -> None:
+        self._redis = redis
+        self._learn = scripts.load(redis, "optout_learn")
+
+    def add(self, username: str | None, user_id: str | None, note: str = "") -> None:
+        with self._redis.pipeline(transaction=True) as pipe:
+            for name, value in ((keys.OPTOUT_NAMES, _lower(username)), (keys.OPTOUT_IDS, user_id)):
+                if value and note:
+                    pipe.hset(name, value, _entry(note=note))
+                elif value:
+                    pipe.hsetnx(name, value, _entry())
+            pipe.execute()
+
+    def learn(self, username: str, user_id: str) -> bool:
+        if not username or not user_id:
+            return False
+        name = username.lower()
+        entries = [_entry(linked=user_id), _entry(linked=name)]
+        return bool(self._learn(keys=list(HASHES.values()), args=[name, user_id, *entries]))
+
+    def remove(self, account: Target) -> list[Target]:
+        with self._redis.pipeline(transaction=True) as pipe:
+            while True:
+                pipe.watch(*HASHES.values())
+                found = same_account(_listed(*(pipe.hgetall(name) for name in HASHES.values())), account)
+                pipe.multi()
+                for each in found:
+                    pipe.hdel(HASHES[each.kind], each.value)
+                try:
+                    pipe.execute()
+                    return sorted(found, key=lambda each: (each.kind != account.kind, each.value))
+                except WatchError:
+                    continue
+
+    def list(self) -> list[OptOut]:
+        with self._redis.pipeline(transaction=True) as pipe:
+            for name in HASHES.values():
+                pipe.hgetall(name)
+            return sorted(_listed(*pipe.execute()), key=lambda each: each.added_at)
+
+    def covers(self, names: Collection[str], user_ids: Collection[str]) -> bool:
+        return any(self.covered(names, user_ids))
+
+    def covered(
+        self, names: Collection[str], user_ids: Collection[str]
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        wanted = [name.lower() for name in names], list(user_ids)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name, values in zip(HASHES.values(), wanted, strict=True):
+                pipe.hmget(name, [*values, NOBODY])
+            by_name, by_id = map(_listed_of, wanted, pipe.execute())
+        return by_name, by_id
+
+
+def _lower(username: str | None) -> str | None:
+    return username and username.lower()
+
+
+def _listed_of(values: list[str], entries: list[str | None]) -> frozenset[str]:
+    return frozenset(value for value, entry in zip([*values, NOBODY], entries, strict=True) if entry)
+
+
+def _entry(*, note: str = "", linked: str = "") -> str:
+    return json.dumps({"at": int(time.time() * 1000), "note": note, "linked": linked})
+
+
+def _listed(names: dict[str, str], user_ids: dict[str, str]) -> list[OptOut]:
+    return [
+        _opt_out(Target(kind, value), json.loads(entry))
+        for kind, entries in ((USERNAME, names), (USER_ID, user_ids))
+        for value, entry in entries.items()
+    ]
+
+
+def _opt_out(account: Target, entry: dict[str, Any]) -> OptOut:
+    return OptOut(account, entry["at"], entry["note"], entry["linked"])
