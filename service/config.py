@@ -47,6 +47,8 @@ class Settings:
     broker_url: str
     host: str
     port: int
+    tls_cert: str
+    tls_key: str
     web_workers: int
     web_threads: int
     sync_waiters: int
@@ -100,6 +102,8 @@ def _settings(env: FileAwareEnv) -> Settings:
         "broker_url": env.str("BROKER_URL", "") or _next_database(redis_url or ""),
         "host": env.str("HOST", "127.0.0.1"),
         "port": env.int("PORT", 3222, validate=Range(1, 65_535)),
+        "tls_cert": env.str("TLS_CERT", ""),
+        "tls_key": env.str("TLS_KEY", ""),
         "web_workers": env.int("WEB_WORKERS", 1, validate=Range(min=1)),
         "web_threads": web_threads,
         # Callers who wait hold a thread; the rest stay free for those who do not. (An unreadable
@@ -195,6 +199,11 @@ def _check(settings: Settings) -> None:
         )
     if len(settings.secret_key) < SECRET_MIN:
         raise ConfigurationError(f"SECRET_KEY is too short: at least {SECRET_MIN} characters.")
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        missing = "TLS_KEY" if settings.tls_cert else "TLS_CERT"
+        raise ConfigurationError(
+            f"{missing} is not set: https needs both TLS_CERT and TLS_KEY. `storyhook dev-cert` makes both."
+        )
     needed = longest(settings.policy.webhook_schedule) + 3_600
     if settings.policy.result_ttl < needed:
         raise ConfigurationError(

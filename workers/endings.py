@@ -31,8 +31,9 @@ class Endings:
     def succeeded(self, found: Found, *, age: int | None = None) -> Ending:
         """End with what was found; ``age`` in seconds when it was fetched for somebody else."""
         data = with_string_ids(found.data)
-        if 0 < self._claim.request.options.first_byte >= data.get("size", 0):
-            return self.failed(RangeNotSatisfiable(f"The file has {data.get('size', 0)} bytes."))
+        size, first_byte = data.get("size"), self._claim.request.options.first_byte
+        if first_byte and size is not None and first_byte >= size:
+            return self.failed(RangeNotSatisfiable(f"The file has {size} bytes."))
         brought = replace(found, data=data)
         watch = self._watch()
         if watch is None or not watch.only_new:

@@ -40,8 +40,8 @@ def demo() -> None:
     passed = False
     with tempfile.TemporaryDirectory(prefix="storyhook-demo-") as folder:
         try:
-            with _stack(Path(folder)) as (base_url, api_key), _receiver() as (receiver_url, received):
-                for name, seen in _steps(_Client(base_url, api_key), receiver_url, received):
+            with _stack(Path(folder)) as ready, _receiver() as (receiver_url, received):
+                for name, seen in _steps(_Client(ready), receiver_url, received):
                     table.add_row(name, seen, "yes")
             passed = True
         except (StepFailed, requests.RequestException, queue.Empty) as error:
@@ -52,12 +52,14 @@ def demo() -> None:
 
 
 class _Client:
-    """A customer: an API key and a base URL."""
+    """A customer: an API key and a base URL, as `storyhook up` tells them."""
 
-    def __init__(self, base_url: str, api_key: str) -> None:
-        self._base_url = base_url
+    def __init__(self, ready: dict[str, str]) -> None:
+        self._base_url = ready["url"]
         self._session = requests.Session()
-        self._session.headers["Authorization"] = f"Bearer {api_key}"
+        self._session.trust_env = False  # no proxy leads to this machine
+        self._session.verify = ready["caFile"] or True
+        self._session.headers["Authorization"] = f"Bearer {ready['apiKey']}"
 
     def call(self, method: str, path: str, expect: int, **options: Any) -> dict[str, Any]:
         answer = self._session.request(method, self._base_url + path, timeout=STEP_LIMIT, **options)
@@ -113,8 +115,8 @@ def _expect(holds: bool, otherwise: str) -> None:
 
 
 @contextmanager
-def _stack(folder: Path) -> Iterator[tuple[str, str]]:
-    """Run `storyhook up` in ``folder`` on free ports; yield its base URL and the demo key."""
+def _stack(folder: Path) -> Iterator[dict[str, str]]:
+    """Run `storyhook up` in ``folder`` on free ports; yield what it says when it is ready."""
     names = ("PORT", "SIMULATOR_PORT", "LISTEN_PORT", "STORE_PORT")
     ports = dict(zip(names, map(str, free_ports(len(names))), strict=True))
     # Its own store and the simulated Instagram, whatever this machine is set up for.
@@ -129,8 +131,7 @@ def _stack(folder: Path) -> Iterator[tuple[str, str]]:
             start_new_session=True,
         )
     try:
-        ready = _await_file(folder / "var" / "ready.json", process, log)
-        yield ready["url"], ready["apiKey"]
+        yield _await_file(folder / "var" / "ready.json", process, log)
     finally:
         process.send_signal(signal.SIGINT)
         try:

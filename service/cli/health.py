@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import sys
 
 import click
@@ -24,15 +25,15 @@ def health(role: str) -> None:
     """
     settings = config.load()
     if role == "web":
-        sys.exit(0 if _answers(settings.port) else 1)
+        sys.exit(0 if _answers(settings) else 1)
     try:
         sys.exit(0 if _lives(Stats(open_store(settings.redis_url), settings.shards), role) else 1)
     except StoreUnavailable:
         click.echo("the store does not answer")
 
 
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
+def _answers(settings: config.Settings) -> bool:
+    connection = _connection(settings)
     try:
         connection.request("GET", "/healthz")
         return connection.getresponse().status == 200
@@ -40,6 +41,16 @@ def _answers(port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _connection(settings: config.Settings) -> http.client.HTTPConnection:
+    if not settings.tls_cert:
+        return http.client.HTTPConnection("127.0.0.1", settings.port, timeout=3)
+    # Whose name the certificate has, and whether it is over, is no matter of being alive.
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection("127.0.0.1", settings.port, timeout=3, context=context)
 
 
 def _lives(stats: StatsStore, role: str) -> bool:

@@ -16,6 +16,7 @@ from service.actions import accounts as actions
 from service.domain.errors import ConfigurationError
 from service.domain.instagram import settings_from_sessionid
 from service.domain.ports import Services
+from service.tls import authority_of
 
 DEMO_EMAIL = "demo@storyhook.local"
 DEMO_CREDITS = 1_000
@@ -35,7 +36,13 @@ class Stack:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.environment['PORT']}"
+        scheme = "https" if self.environment.get("TLS_CERT") else "http"
+        return f"{scheme}://127.0.0.1:{self.environment['PORT']}"
+
+    @property
+    def ca_file(self) -> str:
+        """Return the authority that calls of ``base_url`` are to trust, "" for those of the system."""
+        return authority_of(self.environment.get("TLS_CERT", ""))
 
     @property
     def receiver_url(self) -> str:
@@ -122,9 +129,9 @@ def check_ports(stack: Stack) -> None:
 
 # What a `storyhook` command in the same folder needs in order to reach this stack.
 _SHARED = (
-    "ENVIRONMENT", "SECRET_KEY_FILE", "REDIS_URL", "BROKER_URL", "PORT", "LISTEN_PORT", "WEBHOOK_ALLOW",
-    "SIMULATED_INSTAGRAM_URL", "SESSION_CALLS_PER_MINUTE", "SESSION_CALLS_PER_HOUR", "PROXY_CALLS_PER_MINUTE",
-    "PROXY_CALLS_PER_HOUR",
+    "ENVIRONMENT", "SECRET_KEY_FILE", "REDIS_URL", "BROKER_URL", "PORT", "LISTEN_PORT", "TLS_CERT", "TLS_KEY",
+    "WEBHOOK_ALLOW", "SIMULATED_INSTAGRAM_URL", "SESSION_CALLS_PER_MINUTE", "SESSION_CALLS_PER_HOUR",
+    "PROXY_CALLS_PER_MINUTE", "PROXY_CALLS_PER_HOUR",
 )  # fmt: skip
 
 

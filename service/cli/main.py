@@ -7,7 +7,21 @@ import sys
 import click
 
 from service import __version__
-from service.cli import admin, audit, backup, batch, demo, fetch, health, listen, optout, serve, up, watch
+from service.cli import (
+    admin,
+    audit,
+    backup,
+    batch,
+    demo,
+    dev_cert,
+    fetch,
+    health,
+    listen,
+    optout,
+    serve,
+    up,
+    watch,
+)
 from service.domain.errors import StoryhookError
 
 
@@ -36,6 +50,7 @@ def main() -> None:
 
 main.add_command(up.up)
 main.add_command(demo.demo)
+main.add_command(dev_cert.dev_cert)
 main.add_command(audit.audit)
 main.add_command(backup.backup)
 main.add_command(backup.restore)

@@ -13,6 +13,7 @@ from service import config
 from service.bootstrap import build
 from service.domain.errors import ConfigurationError
 from service.domain.requests import BULK, DELIVERIES, INTERACTIVE
+from service.tls import check_certificate
 
 CELERY_APP = "workers.app"
 
@@ -60,6 +61,8 @@ def _checked() -> config.Settings:
 def web() -> None:
     """Run the HTTP front end."""
     settings = _checked()
+    if settings.tls_cert:
+        check_certificate(settings.tls_cert, settings.tls_key)
     _become(
         "granian",
         "--interface=wsgi",
@@ -70,8 +73,19 @@ def web() -> None:
         "--http=1",
         "--no-ws",
         "--log-level=warning",
+        *_tls(settings),
         "service.wsgi:app",
     )
+
+
+def _tls(settings: config.Settings) -> list[str]:
+    if not settings.tls_cert:
+        return []
+    return [
+        f"--ssl-certificate={settings.tls_cert}",
+        f"--ssl-keyfile={settings.tls_key}",
+        "--ssl-protocol-min=tls1.2",  # many an HTTP client in use knows no 1.3
+    ]
 
 
 @click.command()

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from service.domain.errors import ConfigurationError
+from service.tls import authority_of
 
 READY = Path("var") / "ready.json"
 
@@ -20,11 +21,13 @@ class Server:
     """A service and a key for it; "" is unknown.
 
     ``simulated`` is where its simulated Instagram listens: media are fetched from there then.
+    ``ca_file`` is the authority its certificate is of; "" is one of those everybody trusts.
     """
 
     url: str = ""
     api_key: str = field(default="", repr=False)
     simulated: str = ""
+    ca_file: str = ""
 
 
 def find_server(url: str | None, api_key: str | None) -> Server:
@@ -45,7 +48,7 @@ def find_server(url: str | None, api_key: str | None) -> Server:
         )
     if not (known.api_key.isascii() and known.api_key.isprintable()) or " " in known.api_key:
         raise ConfigurationError("An API key is printable ASCII without spaces.")
-    return Server(known.url, known.api_key, _simulated(known, running))
+    return Server(known.url, known.api_key, _simulated(known, running), _authority(known, running))
 
 
 def _filled(known: Server, file: Server) -> Server:
@@ -64,6 +67,18 @@ def _simulated(known: Server, running: Server) -> str:
     if not is_loopback(named):
         raise ConfigurationError("SIMULATED_INSTAGRAM_URL must be on loopback.")
     return named
+
+
+def _authority(known: Server, running: Server) -> str:
+    """Return the local authority of a server on this machine: of the one that runs here, or by TLS_CERT."""
+    if not is_loopback(known.url):
+        return ""
+    named = authority_of(os.environ.get("TLS_CERT", ""))
+    return named or (running.ca_file if _port(known.url) == _port(running.url) else "")
+
+
+def _port(url: str) -> int | None:
+    return urlsplit(url).port
 
 
 def config_file() -> Path:
@@ -103,7 +118,8 @@ def _running() -> Server:
         if simulated:
             simulated = normal_url(simulated, str(READY))
         if is_loopback(url) and (not simulated or is_loopback(simulated)):
-            return Server(url, str(ready["apiKey"]), simulated)
+            ca_file = str(ready.get("caFile") or "")
+            return Server(url, str(ready["apiKey"]), simulated, ca_file if Path(ca_file).is_file() else "")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigurationError):
         pass  # nothing runs here, or it is just starting
     return Server()

@@ -95,6 +95,7 @@ class Transport:
         # As `auth`, because requests would put what a .netrc holds over a plain header.
         session.auth = self._authorize
         session.trust_env = not is_loopback(self._server.url)  # no proxy leads to this machine
+        session.verify = self._server.ca_file or True
         return session
 
     def pause(self, seconds: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from service import config
 from service.bootstrap import build
 from service.cli import local
 from service.domain.errors import ConfigurationError, StoryhookError
+from service.tls import check_certificate
 
 START_LIMIT = 60.0
 STOP_LIMIT = 30.0
@@ -96,7 +98,10 @@ def up(folder: Path) -> None:
         local.share(stack)
         os.environ.update(stack.environment)
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        config.load()  # a wrong setting ends it here, with one line, and not in five processes
+        # A wrong setting ends it here, with one line, and not in five processes.
+        settings = config.load()
+        if settings.tls_cert:
+            check_certificate(settings.tls_cert, settings.tls_key)
         ready = folder / "ready.json"
         ready.unlink(missing_ok=True)
         manager = StagedManager(lambda: _announce(stack, ready, lambda: manager.ends))
@@ -126,29 +131,34 @@ def _announce(stack: local.Stack, ready: Path, ends: Callable[[], bool]) -> None
         if stack.simulated:
             local.simulated_sessions(services)
         api_key = local.demo_account(services, stack.folder)
-        _await_ready(stack.base_url, ends)
+        _await_ready(stack, ends)
     except (StoryhookError, TimeoutError) as error:
         if not ends():
             click.echo(f"storyhook: not ready: {error}", err=True)
         return
     if ends():
         return
-    urls = {"url": stack.base_url, "receiver": stack.receiver_url}
+    urls = {"url": stack.base_url, "receiver": stack.receiver_url, "caFile": stack.ca_file}
     if stack.simulated:
         urls["simulatedInstagram"] = stack.environment["SIMULATED_INSTAGRAM_URL"]
     local.write_private(ready, json.dumps({**urls, "apiKey": api_key}))
     click.echo(_banner(stack, api_key))
 
 
-def _await_ready(base_url: str, ends: Callable[[], bool]) -> None:
+def _await_ready(stack: local.Stack, ends: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_LIMIT
     problem = "no answer"
     while time.monotonic() < deadline and not ends():
         try:
-            answer = requests.get(f"{base_url}/readyz", timeout=2)
+            answer = requests.get(f"{stack.base_url}/readyz", timeout=2, verify=stack.ca_file or True)
             if answer.ok:
                 return
             problem = answer.text
+        except requests.exceptions.SSLError as error:
+            raise ConfigurationError(
+                f"TLS_CERT does not hold for {stack.base_url}: {error}. "
+                "`storyhook dev-cert` makes one that does."
+            ) from None
         except requests.RequestException as error:
             problem = str(error)
         time.sleep(0.1)
@@ -182,7 +192,8 @@ Ctrl-C ends everything; accounts, credits and requests are kept in {stack.folder
 
 def _curl(stack: local.Stack, api_key: str, body: str) -> str:
     url = f"{stack.base_url}/api/instagram/stories"
+    trust = f"--cacert {shlex.quote(stack.ca_file)} " if stack.ca_file else ""
     return (
-        f"curl -sS -X POST {url} -H 'Authorization: Bearer {api_key}' "
+        f"curl -sS {trust}-X POST {url} -H 'Authorization: Bearer {api_key}' "
         f"-H 'Content-Type: application/json' -d '{body}'"
     )

@@ -15,7 +15,7 @@ from tests.cli.support import Service
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No settings in the environment, none in a file, nothing runs in this folder."""
-    for name in ("STORYHOOK_URL", "STORYHOOK_API_KEY", "SIMULATED_INSTAGRAM_URL"):
+    for name in ("STORYHOOK_URL", "STORYHOOK_API_KEY", "SIMULATED_INSTAGRAM_URL", "TLS_CERT"):
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "home"
     home.mkdir()

@@ -149,6 +149,34 @@ def test_only_a_local_server_has_a_simulated_instagram(
     assert find_server(url, "mine").simulated == simulated
 
 
+@pytest.mark.parametrize(
+    ("url", "trusted"),
+    [
+        ("https://127.0.0.1:3222", True),
+        ("https://localhost:3222", True),  # the same, by another name
+        ("https://127.0.0.1:9999", False),
+        (OURS, False),
+    ],
+)
+def test_only_the_server_that_runs_here_is_trusted_by_its_own_authority(url: str, trusted: bool) -> None:
+    authority = Path("ca.pem").resolve()
+    authority.touch()
+    run_here("https://127.0.0.1:3222", caFile=str(authority))
+    assert find_server(url, "mine").ca_file == (str(authority) if trusted else "")
+    authority.unlink()
+    assert find_server(url, "mine").ca_file == ""
+
+
+def test_a_certificate_that_is_named_is_trusted_by_the_authority_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TLS_CERT", "cert.pem")
+    assert find_server("https://localhost:3222", "mine").ca_file == ""
+    Path("ca.pem").touch()
+    assert find_server("https://localhost:3222", "mine").ca_file == str(Path("ca.pem").resolve())
+    assert find_server(OURS, "mine").ca_file == ""
+
+
 def test_a_simulated_instagram_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIMULATED_INSTAGRAM_URL", "http://10.0.0.5:3223")
     with pytest.raises(ConfigurationError, match="must be on loopback"):

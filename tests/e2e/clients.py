@@ -13,9 +13,10 @@ CALL_LIMIT = 40.0
 class Customer:
     """Somebody who calls the API with a key."""
 
-    def __init__(self, base_url: str, api_key: str) -> None:
+    def __init__(self, base_url: str, api_key: str, ca_file: str = "") -> None:
         self.base_url = base_url
         self.api_key = api_key
+        self.ca_file = ca_file
 
     def call(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
@@ -23,6 +24,7 @@ class Customer:
         """Make a call on a connection of its own; threads may share the customer."""
         with requests.Session() as session:
             session.trust_env = False
+            session.verify = self.ca_file or True
             given = {"Authorization": f"Bearer {self.api_key}", **(headers or {})}
             return session.request(
                 method, self.base_url + path, headers=given, **{"timeout": CALL_LIMIT, **options}

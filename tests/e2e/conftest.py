@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from service.cli.dev_cert import dev_cert
 from tests.e2e.clients import Customer
 from tests.e2e.receiver import Receiver
 from tests.e2e.stack import IMPATIENT, Stack, leaving_nothing
@@ -47,6 +50,25 @@ def impatient(module_stack: Stack) -> Iterator[Stack]:
     yield module_stack
     module_stack.await_ready()
     module_stack.resume_sessions()
+
+
+@dataclass(frozen=True)
+class TlsStack:
+    """A service that speaks https, and the file of the authority its clients are to trust."""
+
+    stack: Stack
+    ca_file: str
+
+
+@pytest.fixture(scope="module")
+def tls_stack(home: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsStack]:
+    folder = tmp_path_factory.mktemp("tls")
+    made = CliRunner().invoke(dev_cert, ["--folder", str(folder)], catch_exceptions=False)
+    assert made.exit_code == 0, made.output
+    given = {"TLS_CERT": str(folder / "cert.pem"), "TLS_KEY": str(folder / "key.pem")}
+    with leaving_nothing(Stack(home(), **given)) as stack:
+        yield TlsStack(stack.start(), str(folder / "ca.pem"))
+        assert "Traceback" not in stack.output()
 
 
 @pytest.fixture

@@ -86,6 +86,7 @@ class Stack:
         with self._environment(self.given):
             self.plan = local.plan(Path("var"))
         self.base_url = self.plan.base_url
+        self.ca_file = self.plan.ca_file
         self.simulator = Simulator(self.plan.environment.get("SIMULATED_INSTAGRAM_URL", ""))
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
         self._groups: list[int] = []
@@ -164,7 +165,7 @@ class Stack:
 
     def _is_ready(self) -> bool:
         with suppress(requests.RequestException):
-            return Customer(self.base_url, "").call("GET", "/readyz", timeout=2).ok
+            return Customer(self.base_url, "", self.ca_file).call("GET", "/readyz", timeout=2).ok
         return False
 
     def stop(self) -> None:
@@ -272,7 +273,7 @@ class Stack:
     @property
     def demo(self) -> Customer:
         """The demo account, as `storyhook up` makes it."""
-        return Customer(self.base_url, self.api_key)
+        return Customer(self.base_url, self.api_key, self.ca_file)
 
     @property
     def api_key(self) -> str:
@@ -289,7 +290,7 @@ class Stack:
         if credits:
             actions.add_credits(self.services, account.account_id, credits, note="opening credits")
         api_key, _ = actions.create_key(self.services, account.account_id, name="test")
-        return Customer(self.base_url, api_key)
+        return Customer(self.base_url, api_key, self.ca_file)
 
     def broker(self) -> Redis:
         """Return a client of the database where Celery's messages are; to be closed."""

@@ -118,6 +118,14 @@ def test_an_empty_rate_limit_means_none() -> None:
     assert load_with(RATE_LIMITS="").policy.rate_limits == ()
 
 
+@pytest.mark.parametrize(("given", "missing"), [("TLS_CERT", "TLS_KEY"), ("TLS_KEY", "TLS_CERT")])
+def test_a_certificate_and_its_key_are_set_together(given: str, missing: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{missing} is not set.*dev-cert"):
+        load_with(**{given: "some.pem"})
+    settings = load_with(TLS_CERT="cert.pem", TLS_KEY="key.pem")
+    assert (settings.tls_cert, settings.tls_key) == ("cert.pem", "key.pem")
+
+
 def test_a_webhook_schedule_with_a_wait_that_is_no_wait_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="WEBHOOK_SCHEDULE"):
         load_with(WEBHOOK_SCHEDULE="5,-300")
