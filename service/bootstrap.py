@@ -10,6 +10,7 @@ from service.auth.tokens import JwtTokens
 from service.broker import make_celery
 from service.config import Settings
 from service.domain.ports import Services
+from service.media import Media
 from service.queue import CeleryQueue
 from service.schedules import BeatSchedules
 from service.secrets import at_rest, derive
@@ -94,6 +95,11 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
         ),
         optouts=OptOuts(redis),
         erasures=Erasures(redis),
+        media=Media(
+            redirect_to=settings.simulated_instagram_url or None,
+            connect_timeout=settings.upstream_connect_timeout,
+            idle_timeout=settings.upstream_read_timeout,
+        ),
         stats=Stats(redis, shards),
         queue=CeleryQueue(celery),
         passwords=Passwords(),

@@ -120,7 +120,7 @@ def _schema(operation: Operation) -> type[FetchSchema]:
         made["shape"] = shape_field()
     if operation.has_media:
         made["archive"] = archive_field()
-    name = f"{operation.name.title()}Schema"
+    name = f"Fetch{operation.name.title()}Schema"
     return cast(type[FetchSchema], type(name, (FetchSchema,), {"__doc__": operation.summary, **made}))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -150,7 +151,8 @@ def test_what_goes_wrong_upstream_has_their_form_and_costs_nothing(
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=named)
-def test_a_missing_parameter_is_named_in_fastapis_form(front: Front, route: Route) -> None:
+def test_a_missing_parameter_is_named_in_fastapis_form(quick: Callable[..., Front], route: Route) -> None:
+    front = quick()
     response = get(front, route.path)
     assert response.status_code == 422
     [detail] = response.json["detail"]
@@ -178,7 +180,10 @@ def test_a_missing_parameter_is_named_in_fastapis_form(front: Front, route: Rout
         ("/v1/story/download/by/url", {"url": "https://cdninstagram.com.evil.example/a.mp4"}),
     ],
 )
-def test_what_makes_no_sense_is_422_and_asks_nobody(front: Front, path: str, query: dict[str, str]) -> None:
+def test_what_makes_no_sense_is_422_and_asks_nobody(
+    quick: Callable[..., Front], path: str, query: dict[str, str]
+) -> None:
+    front = quick()
     response = get(front, path, **query)
     assert response.status_code == 422, response.text
     assert response.json["detail"][0]["loc"][0] == "query"
@@ -218,8 +223,9 @@ def test_a_route_that_is_not_served_is_404_in_their_form(front: Front) -> None:
     assert set(response.json) == {"detail", "exc_type"}
 
 
-def test_a_result_that_comes_too_late_costs_nothing(front: Front) -> None:
+def test_a_result_that_comes_too_late_costs_nothing(make: Callable[..., Front]) -> None:
     """Who got a 504 did not get the result: the request goes on, and is free."""
+    front = make(sync_deadline=0.05)
     before = front.available()
     response = get(front, "/v1/user/stories", user_id="5")  # nobody works
     assert (response.status_code, response.json["exc_type"]) == (504, "GatewayTimeout")

@@ -21,6 +21,7 @@ from service.domain.ports.accounts import (
 from service.domain.ports.books import BackupStore, BookStore
 from service.domain.ports.deliveries import DeliveryStore, HostStore
 from service.domain.ports.instagram import InstagramIdStore, SessionStore
+from service.domain.ports.media import MediaFiles
 from service.domain.ports.optouts import ErasureStore, OptOutStore
 from service.domain.ports.work import (
     BatchStore,
@@ -80,6 +81,7 @@ class Services:
     instagram_ids: InstagramIdStore
     optouts: OptOutStore
     erasures: ErasureStore
+    media: MediaFiles
     stats: StatsStore
     queue: Queue
     passwords: PasswordHasher

@@ -1,0 +1,69 @@
+"""A limit on the whole of an exchange."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class Deadline:
+    """Cuts the connection of this thread when the time is up, wherever it stands.
+
+    A timeout of a socket starts anew with every byte; a receiver that drips would never meet it.
+    """
+
+    _of_thread = threading.local()
+
+    def __init__(self, seconds: float) -> None:
+        self.passed = False
+        self._ends_at = time.monotonic() + seconds
+        self._line: socket.socket | None = None
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Deadline:
+        self._of_thread.current = self
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+        self._of_thread.current = None
+
+    @contextmanager
+    def outlasting(self) -> Iterator[None]:
+        """Watch what this thread connects to in the block; what it got may be cut until `cancel`."""
+        self._of_thread.current = self
+        self._timer.start()
+        try:
+            yield
+        finally:
+            self._of_thread.current = None
+
+    def cancel(self) -> None:
+        """Cut nothing any more."""
+        self._timer.cancel()
+
+    def _cut(self) -> None:
+        self.passed = True
+        if self._line is not None:
+            with suppress(OSError):
+                self._line.shutdown(socket.SHUT_RDWR)
+
+    @classmethod
+    def at_most(cls, seconds: float) -> float:
+        """Return ``seconds``, or what is left when that is less."""
+        current = getattr(cls._of_thread, "current", None)
+        return seconds if current is None else max(min(seconds, current._ends_at - time.monotonic()), 0.01)
+
+    @classmethod
+    def watch(cls, line: socket.socket) -> None:
+        """Make ``line`` the connection that is cut."""
+        current = getattr(cls._of_thread, "current", None)
+        if current is not None:
+            current._line = line
+            if current.passed:
+                current._cut()
