@@ -12,6 +12,7 @@ from service.bootstrap import build
 from service.domain.ports import Services
 from workers.sources.accounts import SessionPool, client_factory
 from workers.sources.contract import Source
+from workers.sources.files import WithFiles
 from workers.sources.instagrapi import InstagrapiSource
 from workers.sources.verdicts import RestTimes
 from workers.webhooks.sender import Sender
@@ -51,7 +52,8 @@ def build_runtime(settings: config.Settings) -> Runtime:
     )
     # The other half is always there for callers who wait.
     places = BoundedSemaphore(max(1, settings.worker_threads // 2))
-    return Runtime(services, InstagrapiSource(pool, services.instagram_ids), Sender(services.policy), places)
+    source = WithFiles(InstagrapiSource(pool, services.instagram_ids), services.media)
+    return Runtime(services, source, Sender(services.policy), places)
 
 
 def _rests(scale: float) -> RestTimes:

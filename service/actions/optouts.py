@@ -110,7 +110,9 @@ def _learn(services: Services, subjects: Subjects, username: str, user_id: str) 
 
 
 def _forget(services: Services, subjects: Subjects) -> int:
-    """Forget the ids of names; return how many were remembered."""
+    """Forget the ids of names, and how ids were seen; return how many names were remembered."""
+    for user_id in subjects.user_ids:
+        services.instagram_ids.put_seen(user_id, None)
     names = sorted(subjects.names)
     known = services.instagram_ids.get_many(names)
     remembered = [name for name, each in zip(names, known, strict=True) if each is not None]

@@ -3,7 +3,8 @@
 Keys: ``{ig}:uid:<username>`` string, JSON ``{"id": "787132"}`` or ``{"id": null}`` for a name that
 does not exist; the lifetime is days for the first and minutes for the second. ``{ig}:seen:<username>``
 string, JSON of the raw user object as it was last seen; its lifetime is hours, and its end says that it
-has to be looked at again whether the account is private.
+has to be looked at again whether the account is private. ``{ig}:seen:id:<id>`` string, the same of an
+account that was asked for by its id, or ``null`` for an id that is nobody's, for minutes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ SCAN_COUNT = 1_000
 
 @store_adapter
 class InstagramIds:
-    """A cache of username -> id. Usernames count without their case."""
+    """A cache of username -> id, and of how accounts were seen. Usernames count without their case."""
 
     def __init__(
         self,
@@ -94,6 +95,23 @@ class InstagramIds:
             cursor, found = self._redis.scan(max(cursor, 0), match=f"{prefix}*", count=SCAN_COUNT)
             yield [str(name).removeprefix(prefix) for name in found]
 
+    def get_seen(self, user_id: str) -> dict[str, Any] | Missing | None:
+        """Return the raw user object of an id, NOT_FOUND that there is none; None when not seen lately."""
+        stored: Any = self._redis.get(_number_key(user_id))
+        if stored is None:
+            return None
+        user: dict[str, Any] | None = json.loads(stored)
+        return NOT_FOUND if user is None else user
+
+    def put_seen(self, user_id: str, user: dict[str, Any] | Missing | None) -> None:
+        """Remember how the account of an id was seen; None drops what is remembered."""
+        lifetime = self._missing_lifetime if user is NOT_FOUND else self._seen_lifetime
+        if user is None or lifetime <= 0:
+            self._redis.delete(_number_key(user_id))
+        else:
+            stored = None if user is NOT_FOUND else user
+            self._redis.set(_number_key(user_id), json.dumps(stored), ex=lifetime)
+
 
 def _known(stored: str | None, seen: str | None) -> Known | Missing | None:
     if stored is None:
@@ -110,3 +128,7 @@ def _id_key(username: str) -> str:
 
 def _seen_key(username: str) -> str:
     return f"{{ig}}:seen:{username.lower()}"
+
+
+def _number_key(user_id: str) -> str:
+    return f"{{ig}}:seen:id:{user_id}"

@@ -32,7 +32,7 @@ from service.domain.instagram import Known, settings_from_sessionid
 from tests.e2e.clients import Customer
 from tests.e2e.stack import Stack, leaving_nothing
 from workers.sources.accounts import client_factory
-from workers.sources.fetch import CAPABILITIES
+from workers.sources.calls import CAPABILITIES
 
 NAMES = 16
 SERVICE, BARE = "storyhook", "bare instagrapi"

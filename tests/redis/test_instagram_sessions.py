@@ -462,6 +462,27 @@ def test_many_are_looked_for_in_one_step_and_come_in_order(store: Redis) -> None
     assert ids.get_many([]) == []
 
 
+def test_how_the_account_of_an_id_was_seen_is_remembered_for_hours(store: Redis) -> None:
+    ids = InstagramIds(store, seen_seconds=7_200, missing_seconds=120)
+    assert ids.get_seen("787132") is None
+    ids.put_seen("787132", USER)
+    assert ids.get_seen("787132") == USER
+    assert 7_100 < store.ttl("{ig}:seen:id:787132") <= 7_200
+    ids.put_seen("787132", NOT_FOUND)
+    assert ids.get_seen("787132") is NOT_FOUND
+    assert 0 < store.ttl("{ig}:seen:id:787132") <= 120
+    ids.put_seen("787132", None)
+    assert ids.get_seen("787132") is None
+    assert ids.get("787132") is None, "a name of digits is another thing"
+
+
+def test_nothing_of_how_an_id_was_seen_is_kept_when_that_is_not_wanted(store: Redis) -> None:
+    ids = InstagramIds(store, seen_seconds=0)
+    ids.put_seen("787132", NOT_FOUND)
+    ids.put_seen("787132", USER)
+    assert ids.get_seen("787132") is None
+
+
 def test_what_an_earlier_version_wrote_is_read(store: Redis) -> None:
     store.set("{ig}:uid:anna", '{"id": "787132"}')
     store.set("{ig}:uid:bert", '{"id": null}')

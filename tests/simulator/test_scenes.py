@@ -162,6 +162,71 @@ def test_a_private_highlight_stays_closed(simulator):
     assert answer.json()["reels"] == {}
 
 
+def media_info(simulator, pk):
+    return simulator.get(f"media/{pk}/info/")
+
+
+def tray(simulator, username):
+    return simulator.get(f"highlights/{simulator.user_id(username)}/highlights_tray/")
+
+
+def highlight(simulator, number):
+    form = {"signed_body": f'SIGNATURE.{{"user_ids":["highlight:{number}"]}}'}
+    return simulator.session(SESSION).post(INSTAGRAM + "feed/reels_media/", data=form)
+
+
+@pytest.mark.parametrize("scene", sorted(set(FAULTS) - {"html"}))
+def test_a_fault_plays_on_highlights_and_media_too(simulator, scene):
+    """Whom it concerns is looked up as ever."""
+    kept = tray(simulator, "nasa").json()["tray"][0]["id"].removeprefix("highlight:")
+    pk = simulator.feed("nasa").json()["reel"]["items"][0]["pk"]
+    assert simulator.knobs(scene_overrides={"nasa": scene}).ok
+    expected = simulator.feed("nasa")
+    for answer in (tray(simulator, "nasa"), highlight(simulator, kept), media_info(simulator, pk)):
+        assert (answer.status_code, answer.content) == (expected.status_code, expected.content)
+    assert simulator.get("users/nasa/usernameinfo/").ok
+
+
+@pytest.mark.parametrize(
+    ("scene", "of_media"),
+    [
+        ("private", "Not authorized to view user"),
+        ("missing", "Media not found or unavailable"),
+        ("empty", "Media not found or unavailable"),
+    ],
+)
+def test_what_is_closed_or_gone_is_not_shown_by_its_id(simulator, scene, of_media):
+    kept = tray(simulator, "nasa").json()["tray"][0]["id"].removeprefix("highlight:")
+    pk = simulator.feed("nasa").json()["reel"]["items"][0]["pk"]
+    assert simulator.knobs(scene_overrides={"nasa": scene}).ok
+    assert highlight(simulator, kept).json()["reels"] == {}
+    assert media_info(simulator, pk).json()["message"] == of_media
+
+
+def test_who_is_empty_has_no_highlights(simulator):
+    assert tray(simulator, "nasa").json()["tray"]
+    assert simulator.knobs(scene_overrides={"nasa": "empty"}).ok
+    assert tray(simulator, "nasa").json()["tray"] == []
+
+
+def test_who_is_missing_has_no_tray(simulator):
+    owner = simulator.user_id("nasa")
+    assert simulator.knobs(scene_overrides={"nasa": "missing"}).ok
+    assert simulator.get(f"highlights/{owner}/highlights_tray/").status_code == 404
+
+
+def test_drift_breaks_media_and_highlights_too(simulator):
+    items = simulator.feed("drift_anna").json()["reel"]["items"]
+    for item in items:
+        [alone] = media_info(simulator, item["pk"]).json()["items"]
+        assert sorted(alone) == sorted(item)
+    kept = tray(simulator, "nasa").json()["tray"][0]["id"].removeprefix("highlight:")
+    assert simulator.knobs(scene_overrides={"nasa": "drift"}).ok
+    reel = highlight(simulator, kept).json()["reels"][f"highlight:{kept}"]
+    assert "full_name" not in reel["user"]
+    assert all(item["code"] is None for item in reel["items"])
+
+
 def test_an_override_gives_a_name_another_scene(simulator):
     owner = simulator.user_id("nasa")
     assert simulator.knobs(scene_overrides={"NASA": "empty"}).ok

@@ -113,6 +113,18 @@ def test_addresses_cannot_be_made_up(simulator, media, pattern, replacement, com
     assert (response.status_code, response.text) == (403, complaint)
 
 
+def test_addresses_may_be_short_lived(simulator):
+    simulator.knobs(cdn_seconds=1)
+    url = simulator.get("users/nasa/usernameinfo/").json()["user"]["hd_profile_pic_versions"][-1]["url"]
+    cdn, deadline = simulator.session(None), time.monotonic() + 30
+    while (answer := cdn.get(url)).ok and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (answer.status_code, answer.text) == (403, "URL signature expired")
+    simulator.knobs(cdn_seconds=0)
+    fresh = simulator.get("users/nasa/usernameinfo/").json()["user"]["hd_profile_pic_versions"][-1]["url"]
+    assert cdn.get(fresh).ok
+
+
 def test_the_avatar_is_a_picture_too(simulator):
     url = simulator.get("users/nasa/usernameinfo/").json()["user"]["hd_profile_pic_versions"][-1]["url"]
     assert simulator.session(None).get(url).content[:3] == b"\xff\xd8\xff"
@@ -162,6 +174,7 @@ def test_an_unknown_knob_is_named(simulator):
         {"failure_status": 200},
         {"seed": 0.5},
         {"session_limit_per_minute": -1},
+        {"cdn_seconds": -1},
         {"revoked_sessions": "1001"},
         {"scene_overrides": {"nasa": "gone"}},
         {"scene_overrides": {"no such": "empty"}},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 from instagrapi.utils.ids import InstagramIdCodec
 
@@ -102,6 +105,36 @@ def test_addresses_expire():
     assert cdn.complaint(path, signed["oh"], signed["oe"], end) == "URL signature expired"
     assert cdn.photo_url(item, 1080, 1920, NOON + 1) == url
     assert cdn.asset_of(path) == cdn.Asset(item.owner_id, item.pk, 1080, 1920)
+
+
+def test_addresses_end_sooner_on_demand():
+    item = world.stories(person("nasa"), NOON)[0]
+    token = cdn.lifetime.set(30)
+    try:
+        urls = [
+            cdn.photo_url(item, 1080, 1920, NOON),
+            cdn.video_url(item, NOON),
+            cdn.avatar_url(1, 150, NOON),
+        ]
+    finally:
+        cdn.lifetime.reset(token)
+    assert {url.rpartition("oe=")[2] for url in urls} == {f"{NOON + 30:X}"}
+
+
+def test_a_picture_says_whose_it_is_as_instagrams_do():
+    item = world.stories(person("nasa"), NOON)[0]
+    query = parse_qs(urlsplit(cdn.photo_url(item, 1080, 1920, NOON)).query)
+    assert query["ig_cache_key"] == [b64encode(str(item.pk).encode()).decode() + ".3-ccb7-5"]
+    assert "%3D" in cdn.photo_url(item, 1080, 1920, NOON)
+    assert "ig_cache_key" not in cdn.video_url(item, NOON) + cdn.avatar_url(1, 150, NOON)
+
+
+def test_a_pk_tells_its_owner():
+    nasa, other = person("nasa"), person("natgeo")
+    items = world.stories(nasa, NOON) + [item for each in world.highlights(nasa) for item in each.items]
+    assert all(world.posted(nasa, item.pk) for item in items)
+    assert not any(world.posted(other, item.pk) for item in items)
+    assert not world.posted(nasa, items[0].pk + 1)
 
 
 def test_the_media_cache_is_bounded():

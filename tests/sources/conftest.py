@@ -17,9 +17,12 @@ from cryptography.fernet import Fernet
 from redis import Redis
 
 from service.domain.instagram import SessionRecord, settings_from_sessionid
+from service.domain.operations import STORIES, Ask
+from service.domain.targets import USERNAME, Target
 from service.stores.instagram_ids import InstagramIds
 from service.stores.instagram_sessions import InstagramSessions
 from workers.sources.accounts import SessionPool, client_factory
+from workers.sources.contract import Found
 from workers.sources.instagrapi import InstagrapiSource
 from workers.sources.verdicts import RestTimes
 
@@ -85,6 +88,12 @@ class World:
     pool: SessionPool
     source: InstagrapiSource
     built: list[Any] = field(default_factory=list)
+
+    def fetch(self, operation: str, kind: str, value: str, force: bool = False) -> Found:
+        return self.source.fetch(Ask(operation, Target(kind, value), force))
+
+    def stories(self, name: str, force: bool = False) -> Found:
+        return self.fetch(STORIES, USERNAME, name, force)
 
     def session(self, name: str = "s1") -> SessionRecord:
         return self.sessions.get(name)

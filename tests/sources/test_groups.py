@@ -18,7 +18,7 @@ from werkzeug import Request, Response
 from service.domain.errors import AccountPrivate, FetchError, NoSessionFree, StoreUnavailable, UserNotFound
 from service.domain.instagram import NOT_FOUND, SessionState
 from tests.sources.conftest import until
-from workers.sources.contract import Reel
+from workers.sources.contract import Found
 
 THIRTY = [f"user{number}" for number in range(30)]
 OK = {"status": "ok"}
@@ -40,13 +40,13 @@ def since(asked: Asked, before: dict[str, int]) -> dict[str, int]:
     return {name: more for name, count in asked().items() if (more := count - before.get(name, 0))}
 
 
-def outcome(brought: Reel | FetchError | None) -> str:
-    if isinstance(brought, Reel):
-        return "found" if brought.reel else "empty"
+def outcome(brought: Found | FetchError | None) -> str:
+    if isinstance(brought, Found):
+        return "found" if brought.data["items"] else "empty"
     return brought.code if brought else "alone"
 
 
-def outcomes(found: dict[str, Reel | FetchError], names: Sequence[str]) -> list[str]:
+def outcomes(found: dict[str, Found | FetchError], names: Sequence[str]) -> list[str]:
     return [outcome(found.get(name)) for name in names]
 
 
@@ -76,10 +76,10 @@ def test_each_gets_the_same_as_alone(make_world: Make, simulator: str) -> None:
         found = world.source.reels(names)
         assert list(found) == names
         for name in names:
-            alone = world.source.stories(name)
-            assert (alone.user_id, alone.user["username"]) == (found[name].user_id, name)
-            assert [item["id"] for item in alone.reel["items"]] == [
-                item["id"] for item in found[name].reel["items"]
+            alone = world.stories(name)
+            assert (alone.data["id"], alone.data["user"]["username"]) == (found[name].data["id"], name)
+            assert [item["id"] for item in alone.data["items"]] == [
+                item["id"] for item in found[name].data["items"]
             ]
 
 
@@ -104,8 +104,8 @@ def test_upper_case_and_names_that_come_twice(make_world: Make, simulator: str, 
     world = make_world(simulator)
     found = world.source.reels(["Anna", "ben", "anna", "BEN", "ben"])
     assert list(found) == ["Anna", "ben", "anna", "BEN"]
-    assert found["Anna"] is found["anna"]
-    assert found["ben"].user["username"] == "ben"
+    assert found["Anna"] == found["anna"]
+    assert found["ben"].data["user"]["username"] == "ben"
     assert asked() == {"usernameinfo": 2, "reels_media": 1}
 
 
@@ -118,8 +118,8 @@ def test_who_has_no_story_today_costs_nothing_more(make_world: Make, simulator: 
     found = world.source.reels(THIRTY)
     assert outcomes(found, THIRTY) == ["empty"] * 20 + ["found"] * 10
     assert since(asked, before) == {"reels_media": 1}
-    assert found["user3"].user["username"] == "user3"
-    assert found["user3"].user["is_private"] is False
+    assert found["user3"].data["user"]["username"] == "user3"
+    assert found["user3"].data["user"]["is_private"] is False
 
 
 def test_reels_found_tell_who_is_public_as_well(
@@ -139,11 +139,11 @@ def test_a_reel_found_alone_tells_it_too(
     make_world: Make, simulator: str, asked: Asked, store: Redis
 ) -> None:
     world = make_world(simulator)
-    world.source.stories("anna")
+    world.stories("anna")
     forget_how_seen(store)
-    world.source.stories("anna")
+    world.stories("anna")
     became(simulator, {"anna": "empty"})
-    assert world.source.stories("anna").reel is None
+    assert world.stories("anna").data["items"] == []
     assert asked() == {"usernameinfo": 1, "story_feed": 3}
 
 
@@ -230,7 +230,7 @@ def test_poison(make_world: Make, simulator: str, asked: Asked, poison: Poison) 
         assert {str(record.state) for record in world.sessions.list()} <= poison.states
         assert not any(record.leased for record in world.sessions.list())
         for each, brought in found.items():
-            assert isinstance(brought, FetchError) or brought.user["username"] == each
+            assert isinstance(brought, FetchError) or brought.data["user"]["username"] == each
     assert asked()["usernameinfo"] == 5, "who was looked up stays known, whatever came then"
 
 
@@ -238,7 +238,7 @@ def test_a_name_that_hangs(make_world: Make, simulator: str) -> None:
     world = make_world(simulator, read_timeout=0.3)
     assert world.source.reels(["anna", "hang_x"]) == {}
     assert world.session().failure == "timeout"
-    assert world.source.stories("anna").reel
+    assert world.stories("anna").data["items"]
 
 
 def test_a_pool_that_is_exhausted_leaves_all_to_the_single_call(
@@ -372,8 +372,8 @@ def test_each_reel_goes_to_its_own_name_whatever_is_left_out(world: Any, instagr
     for _ in range(2):
         found = world.source.reels(names)
         assert outcomes(found, names) == ["empty", "found", "empty", "empty", "found"]
-        assert [found[name].user_id for name in names] == ["1", "2", "3", "4", "5"]
-        assert [found[name].user["username"] for name in names] == names
+        assert [str(found[name].data["id"]) for name in names] == ["1", "2", "3", "4", "5"]
+        assert [found[name].data["user"]["username"] for name in names] == names
     assert instagram.together == [["1", "2", "3", "4", "5"]] * 2
 
 
@@ -393,7 +393,7 @@ def test_names_that_were_given_away_are_looked_up_anew_and_asked_for_together(
     instagram.reels = {"1": reel(1, "a_old"), "2": reel(2, "b_old"), "3": reel(3, "c"), "11": reel(11, "a")}
     found = world.source.reels(["a", "b", "c"])
     assert outcomes(found, ["a", "b", "c"]) == ["found", "empty", "found"]
-    assert [found[name].user_id for name in "abc"] == ["11", "12", "3"]
+    assert [str(found[name].data["id"]) for name in "abc"] == ["11", "12", "3"]
     assert instagram.together == [["1", "2", "3"], ["11", "12"]]
     assert world.ids.get("a").user_id == "11"
 
@@ -410,7 +410,7 @@ def test_a_reel_past_its_time_is_handed_on_as_it_came(world: Any, instagram: Scr
     instagram.users = {"a": user(1, "a"), "b": user(2, "b")}
     old = reel(1, "a", expiring_at=1, items=[{"pk": 10, "expiring_at": 1}])
     instagram.reels = {"1": old, "2": reel(2, "b")}
-    assert world.source.reels(["a", "b"])["a"].reel == old
+    assert world.source.reels(["a", "b"])["a"].data == old
 
 
 def test_a_reel_without_items_is_empty(world: Any, instagram: Scripted) -> None:
@@ -493,16 +493,16 @@ def test_a_store_that_goes_away_meanwhile_loses_nothing_of_what_was_found(
         monkeypatch.setattr(world.ids, name, out)
     names = ["a", "b", "nobody"]
     assert outcomes(world.source.reels(names), names) == ["found", "found", "user_not_found"]
-    assert world.source.stories("a").reel
+    assert world.stories("a").data["items"]
     with pytest.raises(UserNotFound):
-        world.source.stories("nobody")
+        world.stories("nobody")
 
 
 def test_what_alone_is_final_is_final_in_a_group(world: Any, instagram: Scripted) -> None:
     instagram.users = {"a": user(1, "a", is_private=True), "b": user(2, "b")}
     for _ in range(2):
         found = world.source.reels(["a", "b", "c"])
-        assert [type(found[name]) for name in "abc"] == [AccountPrivate, Reel, UserNotFound]
+        assert [type(found[name]) for name in "abc"] == [AccountPrivate, Found, UserNotFound]
 
 
 # --- callers who wait ----------------------------------------------------------------------------
@@ -517,7 +517,7 @@ def test_a_caller_has_the_only_session_before_the_group_is_through(
         group = threads.submit(world.source.reels, THIRTY)
         until(lambda: asked().get("usernameinfo", 0) >= 3)
         before = asked()["usernameinfo"]
-        assert world.source.stories("somebody").user["username"] == "somebody"
+        assert world.stories("somebody").data["user"]["username"] == "somebody"
         found = group.result(30)
     looked_up = asked()["usernameinfo"] - 1
     assert looked_up <= before + 10, "it made no further look-ups once a caller waited"
@@ -530,7 +530,7 @@ def test_a_group_takes_no_session_while_a_caller_waits(
 ) -> None:
     world = make_world(simulator)
     with world.pool.client(), pytest.raises(NoSessionFree):
-        world.source.stories("somebody")
+        world.stories("somebody")
     assert world.pool.wanted()
     with pytest.raises(NoSessionFree):
         world.source.reels(["anna", "ben"])

@@ -55,8 +55,8 @@ def paths(httpserver: HTTPServer) -> list[str]:
 
 def test_capabilities_are_sent_as_the_app_does(world: Any, says: Any, httpserver: HTTPServer) -> None:
     says(user_answer={"user": USER, **OK}, feed_answer={"reel": REEL, **OK})
-    reel = world.source.stories("anna")
-    assert (reel.user_id, reel.user, reel.reel) == ("5", REEL["user"], REEL)
+    found = world.stories("anna")
+    assert (found.data, found.source) == (REEL, "instagrapi")
     assert "SUPPORTED_SDK_VERSIONS" in httpserver.log[1][0].args["supported_capabilities_new"]
 
 
@@ -65,7 +65,7 @@ def test_a_renamed_account_is_looked_up_anew(world: Any, says: Any, httpserver: 
     world.ids.put("anna", "4")
     says(feed_answer={"reel": {**REEL, "user": {"pk": 4, "username": "anna_old"}}, **OK}, user_id=4)
     says(user_answer={"user": USER, **OK}, feed_answer={"reel": REEL, **OK})
-    assert world.source.stories("anna").user_id == "5"
+    assert world.stories("anna").data["id"] == 5
     assert world.ids.get("anna").user_id == "5"
     assert paths(httpserver) == ["feed/user/4/story/", "users/anna/usernameinfo/", "feed/user/5/story/"]
 
@@ -75,7 +75,7 @@ def test_a_renamed_account_whose_name_is_free(world: Any, says: Any) -> None:
     says(feed_answer={"reel": {**REEL, "user": {"pk": 4, "username": "anna_old"}}, **OK}, user_id=4)
     says(user_answer={"message": "User not found", "status": "fail"}, status=404)
     with pytest.raises(UserNotFound):
-        world.source.stories("anna")
+        world.stories("anna")
     assert world.ids.get("anna") is NOT_FOUND
 
 
@@ -83,14 +83,14 @@ def test_a_silent_known_id_that_is_not_the_names_any_more(world: Any, says: Any)
     world.ids.put("anna", "4")
     says(feed_answer={"reel": None, **OK}, user_id=4)
     says(user_answer={"user": USER, **OK}, feed_answer={"reel": REEL, **OK})
-    assert world.source.stories("anna").user_id == "5"
+    assert world.stories("anna").data["id"] == 5
 
 
 def test_a_known_id_that_is_gone(world: Any, says: Any) -> None:
     world.ids.put("anna", "4")
     says(feed_answer={"message": "Not found here", "status": "fail"}, user_id=4, status=404)
     says(user_answer={"user": USER, **OK}, feed_answer={"reel": REEL, **OK})
-    assert world.source.stories("anna").user_id == "5"
+    assert world.stories("anna").data["id"] == 5
 
 
 def test_a_404_of_the_feed_alone_is_no_missing_account(world: Any, says: Any) -> None:
@@ -98,7 +98,7 @@ def test_a_404_of_the_feed_alone_is_no_missing_account(world: Any, says: Any) ->
     says(user_answer={"user": USER, **OK})
     for _ in range(2):
         with pytest.raises(UpstreamFailed):
-            world.source.stories("anna")
+            world.stories("anna")
     assert world.ids.get("anna").user_id == "5"
 
 
@@ -106,7 +106,7 @@ def test_instagram_may_answer_under_another_name(world: Any, says: Any, httpserv
     """Where the look-up itself leads to a new name, that is Instagram's word; it is not remembered."""
     renamed = {**USER, "username": "anna_new"}
     says(user_answer={"user": renamed, **OK}, feed_answer={"reel": {**REEL, "user": renamed}, **OK})
-    assert world.source.stories("anna").user["username"] == "anna_new"
+    assert world.stories("anna").data["user"]["username"] == "anna_new"
     assert world.ids.get("anna") is None
     assert len(httpserver.log) == 2
 
@@ -115,7 +115,7 @@ def test_instagram_may_answer_under_another_name(world: Any, says: Any, httpserv
 def test_user_not_found_in_words(world: Any, says: Any, status: int) -> None:
     says(user_answer={"message": "User not found", "status": "fail"}, status=status)
     with pytest.raises(UserNotFound):
-        world.source.stories("anna")
+        world.stories("anna")
 
 
 # --- private -------------------------------------------------------------------------------------
@@ -125,20 +125,20 @@ def test_user_not_found_in_words(world: Any, says: Any, status: int) -> None:
 def test_private_accounts_are_told_from_empty_ones(world: Any, says: Any, reel: Any) -> None:
     says(user_answer={"user": {**USER, "is_private": True}, **OK}, feed_answer={"reel": reel, **OK})
     with pytest.raises(AccountPrivate):
-        world.source.stories("anna")
+        world.stories("anna")
 
 
 @pytest.mark.parametrize("reel", [None, {**REEL, "items": []}, {"id": 5, "user": USER}])
 def test_a_followed_private_account_without_stories(world: Any, says: Any, reel: Any) -> None:
     followed = {**USER, "is_private": True, "friendship_status": {"following": True}}
     says(user_answer={"user": followed, **OK}, feed_answer={"reel": reel, **OK})
-    assert world.source.stories("anna").reel is None
+    assert world.stories("anna").data["items"] == []
 
 
 def test_an_account_of_unknown_privacy_is_not_called_empty(world: Any, says: Any) -> None:
     says(user_answer={"user": {"pk": 5, "username": "anna"}, **OK}, feed_answer={"reel": None, **OK})
     with pytest.raises(UpstreamFailed):
-        world.source.stories("anna")
+        world.stories("anna")
 
 
 # --- other shapes --------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def test_a_feed_of_another_shape(world: Any, says: Any, answer: Any, httpserver:
     says(user_answer={"user": USER, **OK})
     httpserver.expect_request("/api/v1/feed/user/5/story/").respond_with_json(answer)
     with pytest.raises(UpstreamFailed, match="another shape") as caught:
-        world.source.stories("anna")
+        world.stories("anna")
     assert caught.value.retry is Retry.NEVER
     assert caught.value.verdict is None
 
@@ -177,14 +177,14 @@ def test_a_feed_of_another_shape(world: Any, says: Any, answer: Any, httpserver:
 def test_a_user_of_another_shape(world: Any, says: Any, answer: Any) -> None:
     says(user_answer=answer)
     with pytest.raises(UpstreamFailed, match="another shape"):
-        world.source.stories("anna")
+        world.stories("anna")
     assert world.ids.get("anna") is None
 
 
 def test_a_reel_without_its_user_gets_the_one_looked_up(world: Any, says: Any) -> None:
     world.ids.put("anna", "5")
     says(user_answer={"user": USER, **OK}, feed_answer={"reel": {"items": [{"pk": 1}]}, **OK})
-    assert world.source.stories("anna").user == USER
+    assert world.stories("anna").data["user"] == USER
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_refusals_with_odd_bodies(
 ) -> None:
     httpserver.expect_request("/api/v1/users/anna/usernameinfo/").respond_with_data(body, status=status)
     with pytest.raises(FetchError):
-        world.source.stories("anna")
+        world.stories("anna")
     assert world.session().failure == reason
 
 
@@ -206,12 +206,12 @@ def test_a_username_that_reads_like_a_verdict(world: Any, httpserver: HTTPServer
         endpoint = f"/api/v1/users/{name}/usernameinfo/"
         httpserver.expect_request(endpoint).respond_with_json({"status": "fail"}, status=500)
         with pytest.raises(UpstreamFailed):
-            world.source.stories(name)
+            world.stories(name)
     assert world.session().state == "active"
 
 
 def test_a_message_names_nothing_of_ours(world: Any, says: Any) -> None:
     says(user_answer={"message": "challenge_required", "challenge": {"url": "/x?token=t0ken"}}, status=400)
     with pytest.raises(UpstreamBlocked) as caught:
-        world.source.stories("anna")
+        world.stories("anna")
     assert "t0ken" not in caught.value.message

@@ -15,7 +15,7 @@ from service.domain.errors import NoSessionFree, Retry, UpstreamBlocked, UserNot
 from service.domain.instagram import Pace
 from service.stores.instagram_sessions import BUDGET, InstagramSessions
 from workers.sources.accounts import SessionPool
-from workers.sources.contract import Reel
+from workers.sources.contract import Found
 
 BUDGET_A_MINUTE = 7
 NOWHERE = "http://127.0.0.1:1"
@@ -38,7 +38,7 @@ def fetch_all(world: Any, names: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in names:
         try:
-            found[name] = world.source.stories(name)
+            found[name] = world.stories(name)
         except Exception as error:  # noqa: BLE001 - judged by the test
             found[name] = error
     return found
@@ -63,15 +63,15 @@ def test_no_more_is_asked_than_the_budget_allows(
 ) -> None:
     found = fetch_all(make_world(simulator), [f"user{number}" for number in range(12)])
     assert sum(asked().values()) == 6, "three fetches of two calls; for a fourth one call is too few"
-    assert (sum(isinstance(each, Reel) for each in found.values()), unserved(found)) == (3, 9)
+    assert (sum(isinstance(each, Found) for each in found.values()), unserved(found)) == (3, 9)
 
 
 def test_a_remembered_id_saves_a_call(make_world: Callable[..., Any], simulator: str, asked: Asked) -> None:
     world = make_world(simulator)
-    assert isinstance(world.source.stories("anna"), Reel)
+    assert isinstance(world.stories("anna"), Found)
     found = [fetch_all(world, ["anna"])["anna"] for _ in range(12)]
     assert sum(asked().values()) == 6, "two calls, then four of one; one left is too few to begin with"
-    assert sum(isinstance(each, Reel) for each in found) == 4
+    assert sum(isinstance(each, Found) for each in found) == 4
 
 
 def test_many_threads_and_sessions_keep_to_their_budgets(
@@ -137,10 +137,10 @@ def test_an_outdated_id_at_the_budgets_end_is_tried_anew_and_not_over_it(
         httpserver.expect_request(f"/api/v1/{path}").respond_with_json({**answer, "status": "ok"})
     spend(world, 1, granted=1)
     with pytest.raises(UpstreamBlocked) as caught:
-        world.source.stories("anna")
+        world.stories("anna")
     assert (caught.value.retry, len(httpserver.log)) == (Retry.ELSEWHERE, 2)
     store.delete(BUDGET)
-    assert world.source.stories("anna").user_id == "5"
+    assert world.stories("anna").data["id"] == 5
     assert len(httpserver.log) == 3, "the id is known by now"
 
 

@@ -72,7 +72,7 @@ FAULTS = [
 def test_fault(make_world: Callable[..., Any], simulator: str, fault: Fault) -> None:
     world = make_world(simulator, read_timeout=0.3 if fault.username.startswith("hang") else 10)
     with pytest.raises(FetchError) as caught:
-        world.source.stories(fault.username)
+        world.stories(fault.username)
     assert type(caught.value) is fault.error
     assert caught.value.retry is fault.retry
     assert caught.value.retry_after == (61 if fault.error is blocked else None)
@@ -89,43 +89,42 @@ def test_fault(make_world: Callable[..., Any], simulator: str, fault: Fault) -> 
 @pytest.mark.parametrize("username", ["anna", "stickers_anna", "drift_anna", "huge_anna", "slow_1_anna"])
 def test_stories(make_world: Callable[..., Any], simulator: str, username: str) -> None:
     world = make_world(simulator)
-    reel = world.source.stories(username)
-    assert reel.reel is not None
-    assert reel.reel["items"]
-    assert reel.user["username"] == username
-    assert reel.user_id == str(reel.user["pk"]) == world.ids.get(username).user_id
+    reel = world.stories(username).data
+    assert reel["items"]
+    assert reel["user"]["username"] == username
+    assert str(reel["id"]) == str(reel["user"]["pk"]) == world.ids.get(username).user_id
     record = world.session()
     assert (record.state, record.uses, record.leased) == (ACTIVE, 1, False)
 
 
 def test_the_reel_is_handed_on_as_it_came(make_world: Callable[..., Any], simulator: str) -> None:
     world = make_world(simulator)
-    reel = world.source.stories("drift_anna")
+    reel = world.stories("drift_anna").data
     authorization = world.built[0].authorization
     raw = requests.get(
-        f"{simulator}/api/v1/feed/user/{reel.user_id}/story/",
+        f"{simulator}/api/v1/feed/user/{reel['id']}/story/",
         headers={"Authorization": authorization},
         timeout=5,
     ).json()["reel"]
-    assert raw.keys() == reel.reel.keys()
-    assert [item["id"] for item in raw["items"]] == [item["id"] for item in reel.reel["items"]]
-    assert [sorted(item) for item in raw["items"]] == [sorted(item) for item in reel.reel["items"]]
+    assert raw.keys() == reel.keys()
+    assert [item["id"] for item in raw["items"]] == [item["id"] for item in reel["items"]]
+    assert [sorted(item) for item in raw["items"]] == [sorted(item) for item in reel["items"]]
 
 
 def test_empty_is_a_success(make_world: Callable[..., Any], simulator: str) -> None:
-    reel = make_world(simulator).source.stories("empty_anna")
-    assert reel.reel is None
-    assert reel.user["username"] == "empty_anna"
-    assert reel.user["is_private"] is False
+    reel = make_world(simulator).stories("empty_anna").data
+    assert reel["items"] == []
+    assert reel["user"]["username"] == "empty_anna"
+    assert reel["user"]["is_private"] is False
 
 
 def test_a_known_id_saves_the_look_up(
     make_world: Callable[..., Any], simulator: str, asked: Callable[[], dict[str, int]]
 ) -> None:
     world = make_world(simulator)
-    first = world.source.stories("Anna")
+    first = world.stories("Anna")
     assert asked() == {"usernameinfo": 1, "story_feed": 1}
-    assert world.source.stories("anna").user_id == first.user_id
+    assert world.stories("anna").data["id"] == first.data["id"]
     assert asked() == {"usernameinfo": 1, "story_feed": 2}
 
 
@@ -135,16 +134,16 @@ def test_no_stories_by_a_known_id_are_looked_up_once_in_a_while(
     """Who was public an hour ago and shows nothing has no story; after PRIVACY_TTL it is looked up again."""
     world = make_world(simulator)
     for _ in range(2):
-        assert world.source.stories("empty_anna").reel is None
+        assert world.stories("empty_anna").data["items"] == []
     for _ in range(2):
         with pytest.raises(AccountPrivate):
-            world.source.stories("private_anna")
+            world.stories("private_anna")
     assert asked() == {"usernameinfo": 2, "story_feed": 4}
     store.delete("{ig}:seen:empty_anna", "{ig}:seen:private_anna")
-    again = world.source.stories("empty_anna")
-    assert (again.reel, again.user["username"]) == (None, "empty_anna")
+    again = world.stories("empty_anna").data
+    assert (again["items"], again["user"]["username"]) == ([], "empty_anna")
     with pytest.raises(AccountPrivate):
-        world.source.stories("private_anna")
+        world.stories("private_anna")
     assert asked() == {"usernameinfo": 4, "story_feed": 6}
 
 
@@ -154,7 +153,7 @@ def test_a_missing_name_is_asked_for_once(
     world = make_world(simulator)
     for _ in range(2):
         with pytest.raises(UserNotFound):
-            world.source.stories("missing_anna")
+            world.stories("missing_anna")
     assert world.ids.get("missing_anna") is NOT_FOUND
     assert asked() == {"usernameinfo": 1}
 
@@ -162,15 +161,15 @@ def test_a_missing_name_is_asked_for_once(
 def test_a_flaky_name_works_the_second_time(make_world: Callable[..., Any], simulator: str) -> None:
     world = make_world(simulator)
     with pytest.raises(UpstreamFailed):
-        world.source.stories("flaky_ben")
-    assert world.source.stories("flaky_ben").user["username"] == "flaky_ben"
+        world.stories("flaky_ben")
+    assert world.stories("flaky_ben").data["user"]["username"] == "flaky_ben"
 
 
 def test_repeated_html_rests_the_session(make_world: Callable[..., Any], simulator: str) -> None:
     world = make_world(simulator)
     for reason in ("", "html_repeated"):
         with pytest.raises(UpstreamFailed):
-            world.source.stories("html_anna")
+            world.stories("html_anna")
         assert world.session().reason == reason
     assert world.session().state is RESTING
 
@@ -179,25 +178,25 @@ def test_a_success_between_resets_the_count(make_world: Callable[..., Any], simu
     world = make_world(simulator)
     for _ in range(3):
         with pytest.raises(UpstreamFailed):
-            world.source.stories("html_anna")
-        world.source.stories("anna")
+            world.stories("html_anna")
+        world.stories("anna")
     assert world.session().state is ACTIVE
 
 
 def test_another_session_serves_after_a_block(make_world: Callable[..., Any], simulator: str) -> None:
     world = make_world(simulator, accounts=2)
     with pytest.raises(UpstreamBlocked):
-        world.source.stories("challenge_anna")
-    assert world.source.stories("anna").user["username"] == "anna"
+        world.stories("challenge_anna")
+    assert world.stories("anna").data["user"]["username"] == "anna"
     assert sorted(record.state for record in world.sessions.list()) == [ACTIVE, QUARANTINED]
 
 
 def test_an_exhausted_pool_says_when_to_come_back(make_world: Callable[..., Any], simulator: str) -> None:
     world = make_world(simulator)
     with pytest.raises(UpstreamBlocked):
-        world.source.stories("ratelimited_anna")
+        world.stories("ratelimited_anna")
     with pytest.raises(UpstreamBlocked, match="no usable Instagram session") as caught:
-        world.source.stories("anna")
+        world.stories("anna")
     assert caught.value.retry is NEVER
     assert 1_790 < (caught.value.retry_after or 0) <= 1_801
 
@@ -208,12 +207,12 @@ def test_a_revoked_session_is_quarantined(make_world: Callable[..., Any], simula
         f"{simulator}/_sim/knobs", json={"revoked_sessions": ["9001"]}, timeout=5
     ).raise_for_status()
     with pytest.raises(UpstreamBlocked):
-        world.source.stories("anna")
+        world.stories("anna")
     assert (world.session().state, world.session().reason) == (QUARANTINED, "login_required")
 
 
 def test_a_closed_port_is_a_timeout(make_world: Callable[..., Any]) -> None:
     world = make_world("http://127.0.0.1:1")
     with pytest.raises(UpstreamTimeout):
-        world.source.stories("anna")
+        world.stories("anna")
     assert (world.session().state, world.session().failure) == (ACTIVE, "network")

@@ -1,7 +1,7 @@
 """Every answer but the wanted one, worded as Instagram words it: the client tells them apart by the words.
 
-``FAULTS`` maps a scene to the answer of its story feed. Scenes which need time, memory or another shape of
-the reel (slow, flaky, hang, drift, ...) are played in ``plays``.
+``FAULTS`` maps a scene to what answers instead of a person's stories, highlights and media. Scenes which
+need time, memory or another shape of the reel (slow, flaky, hang, drift, ...) are played in ``plays``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import time
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from . import answers, cdnserver, control, mobile, website
+from . import answers, cdn, cdnserver, control, mobile, website
 from .sessions import ANONYMOUS, session_of
 from .state import KEY, State, state
 
@@ -35,6 +35,7 @@ def _gate() -> Response | None:
     session = session_of(request.headers, request.cookies)
     number = memory.calls.next(_endpoint(), session or ANONYMOUS)
     knobs = memory.knobs
+    cdn.lifetime.set(knobs.cdn_seconds)
     g.session = None if session and knobs.is_revoked(session) else session
     if delay := knobs.delay_seconds(number):
         time.sleep(delay)

@@ -17,12 +17,13 @@ def drifted(reel: Json) -> Json:
     """Break a reel (in place) and return it."""
     del reel["user"]["full_name"]
     for item in reel["items"]:
-        _, index, _ = split_media_pk(item["pk"])
-        _break_item(item, index)
+        drifted_item(item)
     return reel
 
 
-def _break_item(item: Json, index: int) -> None:
+def drifted_item(item: Json) -> None:
+    """Break an item (in place) in its own way."""
+    _, index, _ = split_media_pk(item["pk"])
     if index == 0:
         item["sponsor_tags"] = None
     elif index == 1:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 
 from flask import Blueprint, Response, g, request
 
 from . import answers
-from .drift import drifted
+from .drift import drifted, drifted_item
 from .ids import split_media_pk
 from .payload_items import story_item
 from .payload_reels import highlight_reel, highlight_tray_entry
@@ -19,7 +20,7 @@ from .payload_users import account, user_full
 from .plays import play
 from .sessions import user_id_in
 from .state import state
-from .world import Person, highlight_owner, highlights, stories
+from .world import Person, highlight_owner, highlights, posted, stories
 
 Json = dict[str, Any]
 mobile = Blueprint("mobile", __name__, url_prefix="/api/v1")
@@ -59,20 +60,17 @@ def reels_media() -> Response:
     for person in people.values():
         state().calls.about(person.username)
     # Who is gone is left out, like who has nothing to show.
-    faulty = [
-        person for reel_id, person in people.items() if reel_id.isdecimal() and person.scene.name != "missing"
-    ]
+    faulty = [person for person in people.values() if person.scene.name != "missing"]
     return play(faulty, lambda: answers.ok(_reels(people)))
 
 
 @mobile.get(f"/highlights/{USER_ID}/highlights_tray/")
 def highlights_tray(user_id: int) -> Response:
-    person, now = state().person(user_id), time.time()
+    person = state().person(user_id)
     state().calls.about(person.username)
     if person.is_private:
         return answers.not_authorized()
-    tray = [highlight_tray_entry(person, highlight, now) for highlight in highlights(person)]
-    return answers.ok({"tray": tray, "show_empty_state": False, "status": "ok"})
+    return play([person], lambda: answers.ok(_highlights_tray(person)))
 
 
 @mobile.get("/media/<media_id>/info/")
@@ -82,16 +80,10 @@ def media_info(media_id: str) -> Response:
     if not all(part.isdecimal() and len(part) <= 19 for part in (pk, owner or pk)):
         return answers.fail(400, "Invalid media_id")
     candidates = [int(owner)] if owner else state().names.with_tag(split_media_pk(int(pk))[0])
-    now = time.time()
     for person in map(state().person, candidates):
-        kept = [item for highlight in highlights(person) for item in highlight.items]
-        for item in stories(person, now) + kept:
-            if item.pk == int(pk):
-                state().calls.about(person.username)
-                body = story_item(person, item, now)
-                return answers.ok(
-                    {"items": [body], "num_results": 1, "more_available": False, "status": "ok"}
-                )
+        if person.scene.name != "missing" and posted(person, int(pk)):
+            state().calls.about(person.username)
+            return play([person], partial(_media_info, person, int(pk)))
     return answers.media_not_found()
 
 
@@ -101,6 +93,26 @@ def _profile(person: Person | None) -> Response:
     if person is None or person.scene.name == "missing":
         return answers.user_not_found()
     return answers.ok({"user": user_full(person, time.time()), "status": "ok"})
+
+
+def _highlights_tray(person: Person) -> Json:
+    now = time.time()
+    tray = [highlight_tray_entry(person, highlight, now) for highlight in highlights(person)]
+    return {"tray": tray, "show_empty_state": False, "status": "ok"}
+
+
+def _media_info(person: Person, pk: int) -> Response:
+    if person.is_private:
+        return answers.not_authorized()
+    now = time.time()
+    kept = [item for highlight in highlights(person) for item in highlight.items]
+    found = next((item for item in stories(person, now) + kept if item.pk == pk), None)
+    if found is None:
+        return answers.media_not_found()
+    body = story_item(person, found, now)
+    if person.scene.name == "drift":
+        drifted_item(body)
+    return answers.ok({"items": [body], "num_results": 1, "more_available": False, "status": "ok"})
 
 
 def _story_feed(person: Person) -> Json:
@@ -121,6 +133,8 @@ def _reels(people: dict[str, Person]) -> Json:
         else:
             kept = (entry for entry in highlights(person) if entry.id == reel_id and not person.is_private)
             reel = next((highlight_reel(person, entry, now) for entry in kept), None)
+            if reel is not None and person.scene.name == "drift":
+                drifted(reel)
         if reel is not None:
             reels[reel_id] = reel
     return {"reels": reels, "reels_media": list(reels.values()), "status": "ok"}

@@ -1,4 +1,4 @@
-"""Plays the scenes of the people a story call asks for, before (or instead of) the answer."""
+"""Plays the scenes of the people who are asked about, before (or instead of) what they show."""
 
 from __future__ import annotations
 

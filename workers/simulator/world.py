@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .ids import digest, highlight_id, media_pk, scene_of_id, split_highlight_id, user_id_of
+from .ids import (
+    digest,
+    highlight_id,
+    media_pk,
+    scene_of_id,
+    split_highlight_id,
+    split_media_pk,
+    user_id_of,
+)
 from .scenes import Scene
 
 DAY = 86_400
@@ -99,10 +107,16 @@ def stories(person: Person, now: float) -> list[Item]:
 
 def highlights(person: Person) -> list[Highlight]:
     """The highlights of a person; the same for ever."""
-    if person.scene.name == "missing" or scene_of_id(person.id) is None:
+    if person.scene.name in ("missing", "empty") or scene_of_id(person.id) is None:
         return []
     count = 2 if person.id in DEMO_ITEMS else digest("highlights", person.id) % (_MOST_HIGHLIGHTS + 1)
     return [_highlight(person.id, index) for index in range(count)]
+
+
+def posted(person: Person, pk: int) -> bool:
+    """Whether a pk is one of this person's, of any time and whoever may see it."""
+    _, index, taken_at = split_media_pk(pk)
+    return media_pk(person.id, index, taken_at) == pk
 
 
 def highlight_owner(number: int) -> int:

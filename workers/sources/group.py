@@ -13,10 +13,11 @@ from service.domain.errors import (
     UserNotFound,
 )
 from service.domain.instagram import NOT_FOUND, Known, Missing
-from workers.sources.accounts import Lent, SessionPool
+from workers.sources.accounts import SessionPool
+from workers.sources.calls import Calls, reel_in
 from workers.sources.contract import Found, GoOn
-from workers.sources.fetch import Fetch, public, reel_of, usable
-from workers.sources.verdicts import drifted
+from workers.sources.fetch import by_memory, judged, shown
+from workers.sources.lookups import Named, public
 
 # How a group treats a session: how many look-ups may fail with one, how many calls are kept for ids that
 # have changed, and up to which share of its lease a look-up, or any call, is begun.
@@ -46,7 +47,7 @@ class Group:
         self._unclear: set[str] = set()  # to be asked for alone
         self._pool = pool
         self._began = 0.0
-        self._lent: Lent | None = None
+        self._calls: Calls | None = None
 
     @property
     def calls(self) -> int:
@@ -59,28 +60,28 @@ class Group:
         """With how many calls something can be found."""
         return 1 if self._known else 2
 
-    def run(self, lent: Lent, fetches: Mapping[str, Fetch]) -> None:
+    def run(self, calls: Calls, accounts: Mapping[str, Named]) -> None:
         """Find what can be found. Raises the FetchError that ends the session's turn."""
-        self._lent = lent
+        self._calls = calls
         self._began = time.monotonic()
         self._answers = {}
         # Whether a private account is followed is another session's own affair.
         self._users = {name: user for name, user in self._users.items() if user.get("is_private") is False}
         for _ in range(2):  # the second time for those of whom nothing is shown, or whose id has changed
-            self._look_up(fetches)
-            self._ask(fetches)
-            self._judge(fetches)
+            self._look_up(calls, accounts)
+            self._ask(calls)
+            self._judge(accounts)
 
     def _pending(self) -> list[str]:
         return [name for name in self.names if name not in self.found and name not in self._unclear]
 
     def _may_call(self, share: float, spare: int = 0) -> bool:
         """Tell whether to call once more: within this share of the lease, with calls to ``spare``."""
-        if self._lent is None or self._lent.left <= spare:
+        if self._calls is None or self._calls.left <= spare:
             return False
         return time.monotonic() - self._began < self._pool.lease_seconds * share and self.go_on()
 
-    def _look_up(self, fetches: Mapping[str, Fetch]) -> None:
+    def _look_up(self, calls: Calls, accounts: Mapping[str, Named]) -> None:
         failures = 0
         for name in self._pending():
             known = self._known.get(name)
@@ -89,7 +90,7 @@ class Group:
             if self._pool.wanted() or not self._may_call(LOOK_UPS_SHARE, spare=0 if self._answers else 1):
                 return
             try:
-                user_id, self._users[name] = fetches[name].look_up()
+                user_id, self._users[name] = accounts[name].look_up(calls)
                 self._known[name] = Known(user_id)
             except (AccountPrivate, UserNotFound) as error:
                 self.found[name] = error
@@ -99,20 +100,20 @@ class Group:
                     raise
                 self._unclear.add(name)
 
-    def _ask(self, fetches: Mapping[str, Fetch]) -> None:
+    def _ask(self, calls: Calls) -> None:
         ids = [known.user_id for name in self._pending() if (known := self._known.get(name))]
         new = [user_id for user_id in dict.fromkeys(ids) if user_id not in self._answers]
         if new and self._may_call(CALLS_SHARE):
-            reels = next(iter(fetches.values())).many(new)
+            reels = calls.reels(new)
             self._answers.update({user_id: reels.get(user_id) for user_id in new})
 
-    def _judge(self, fetches: Mapping[str, Fetch]) -> None:
+    def _judge(self, accounts: Mapping[str, Named]) -> None:
         for name in self._pending():
             known = self._known.get(name)
             if known is None or known.user_id not in self._answers:
                 continue
             try:
-                brought = self._judged(fetches[name], name, known)
+                brought = self._judged(accounts[name], name, known)
             except AccountPrivate as error:
                 self.found[name] = error
             except FetchError:
@@ -121,21 +122,13 @@ class Group:
                 if brought is not None:
                     self.found[name] = brought
 
-    def _judged(self, fetch: Fetch, name: str, known: Known) -> Found | None:
+    def _judged(self, account: Named, name: str, known: Known) -> Found | None:
         """Return what an answer says of an account, None when it has to be looked up. Raises FetchError."""
-        reel = usable(self._answers[known.user_id])
-        shown = reel.get("user") if reel else None
-        if isinstance(shown, dict) and str(shown.get("pk", known.user_id)) != known.user_id:
-            raise drifted()  # somebody else's
+        reel = reel_in(self._answers[known.user_id], known.user_id)
         if name in self._users:
-            return reel_of(known.user_id, self._users[name], reel)
-        brought = fetch.by_memory(known, reel)
-        if (
-            brought
-            and brought.data["items"]
-            and known.user is None
-            and (user := public(brought.data["user"]))
-        ):
+            return judged(known.user_id, self._users[name], reel)
+        brought = by_memory(account, known, reel)
+        if brought and shown(reel) and known.user is None and (user := public(brought.data["user"])):
             self.confirmed[name] = Known(known.user_id, user)
         return brought
 

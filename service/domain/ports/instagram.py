@@ -52,7 +52,7 @@ class SessionStore(Protocol):
 
 
 class InstagramIdStore(Protocol):
-    """Remembers which id an Instagram username has, and for a shorter time whether it is private."""
+    """Remembers which id an Instagram username has, and for a shorter time whether an account is private."""
 
     def get(self, username: str) -> Known | Missing | None: ...
     def get_many(self, usernames: Sequence[str]) -> list[Known | Missing | None]:
@@ -66,3 +66,9 @@ class InstagramIdStore(Protocol):
     def names_of(self, user_ids: Collection[str]) -> Iterator[tuple[str, str]]:
         """Yield names remembered to have one of these ids, and the id. Reads all that is remembered."""
         ...
+
+    def get_seen(self, user_id: str) -> dict[str, Any] | Missing | None:
+        """Return the raw user object last seen of an id; NOT_FOUND where there was none."""
+        ...
+
+    def put_seen(self, user_id: str, user: dict[str, Any] | Missing | None) -> None: ...
