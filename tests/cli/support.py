@@ -76,9 +76,11 @@ def found(name: str, *items: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "requestId": f"req_{name}",
         "status": "succeeded",
         "outcome": "found" if items else "empty",
+        "operation": "stories",
         "username": name,
         "data": {"id": "1", "items": list(items)},
         "itemCount": len(items),
+        "source": "instagrapi",
         "cached": False,
         "age": 0,
         "creditsCharged": 1,
@@ -96,6 +98,7 @@ def failed(name: str, code: str) -> dict[str, Any]:
         "status": "failed",
         "error": f"This is {code}.",
         "code": code,
+        "operation": "stories",
         "username": name,
         "creditsCharged": 0,
         "finishedAt": "2026-11-21T01:00:11.370Z",
@@ -103,7 +106,8 @@ def failed(name: str, code: str) -> dict[str, Any]:
 
 
 def running(name: str) -> dict[str, Any]:
-    return {"success": True, "requestId": f"req_{name}", "status": "processing", "username": name}
+    about = {"operation": "stories", "username": name}
+    return {"success": True, "requestId": f"req_{name}", "status": "processing", **about}
 
 
 def refused(code: str, error: str = "No.") -> dict[str, Any]:
