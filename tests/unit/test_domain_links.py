@@ -106,11 +106,11 @@ def test_a_url_of_a_story_names_its_pk(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
-        ("https://www.instagram.com/stories/nasa/", "/v1/user/stories/by/username"),
+        ("https://www.instagram.com/stories/nasa/", "ask for the stories of the account by its username"),
         ("https://www.instagram.com/stories/nasa", "none of its stories"),
         ("https://www.instagram.com/stories/", "none of its stories"),
-        (f"https://www.instagram.com/stories/highlights/{HIGHLIGHT}/", "/v1/highlight/by/url"),
-        (f"https://www.instagram.com/s/{SHARED}", "/v1/highlight/by/url"),
+        (f"https://www.instagram.com/stories/highlights/{HIGHLIGHT}/", "ask for the highlight instead"),
+        (f"https://www.instagram.com/s/{SHARED}", "ask for the highlight instead"),
         ("https://www.instagram.com/s/AAAA", "story_media_id is missing"),
         ("https://www.instagram.com/s/AAAA?story_media_id=nasa", "no id of a story"),
         ("https://www.instagram.com/stories/nasa/12ab/", "no id of a story"),
@@ -149,7 +149,7 @@ def test_every_share_link_is_read_with_and_without_its_padding(number: str) -> N
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
-        (f"https://www.instagram.com/stories/nasa/{PK}/", "/v1/story/by/url"),
+        (f"https://www.instagram.com/stories/nasa/{PK}/", "ask for the story instead"),
         ("https://www.instagram.com/stories/highlights/", "Give the URL of a highlight"),
         ("https://www.instagram.com/stories/highlights/abc/", "Give the URL of a highlight"),
         ("https://www.instagram.com/s/!!!!", "Give the URL of a highlight"),
