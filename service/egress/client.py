@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,16 +84,14 @@ class Egress:
         Raises EgressError, also for a redirect.
         """
         deadline = Deadline(self._total_timeout)
-        try:
+        with ExitStack() as undone:
+            undone.callback(deadline.cancel)
             with deadline.outlasting(), in_our_words(deadline):
                 response = self._streams.request(
                     "GET", url, headers=headers, timeout=self._piecewise, **_PLAIN
                 )
-        except EgressError:
-            deadline.cancel()
-            raise
-        stream = Stream(response, deadline)
-        if response.status // 100 == 3:
-            stream.close()
-            raise EgressError(BAD_ANSWER, "it leads elsewhere")
-        return stream
+                undone.callback(response.close)
+                if response.status // 100 == 3:
+                    raise EgressError(BAD_ANSWER, "it leads elsewhere")
+            undone.pop_all()
+        return Stream(response, deadline)
