@@ -23,6 +23,8 @@ from service.domain.deliveries import DEFAULT_SCHEDULE, longest
 from service.domain.errors import ConfigurationError
 from service.domain.instagram import Pace
 from service.domain.policy import Policy
+from service.upstreams import Upstreams, is_loopback
+from service.upstreams import read as read_upstreams
 
 PRODUCTION = "production"
 DEVELOPMENT = "development"
@@ -62,6 +64,7 @@ class Settings:
     metrics_token: str
     trusted_proxies: int
     simulated_instagram_url: str
+    upstreams: Upstreams
     upstream_connect_timeout: float
     upstream_read_timeout: float
     session_wait: float
@@ -128,8 +131,9 @@ def _settings(env: FileAwareEnv) -> Settings:
         "rest_scale": env.float("REST_SCALE", 1.0, validate=Range(min=0)),
     }
     pace, policy = _pace(env), _policy(env)
+    upstreams = read_upstreams(env, values["simulated_instagram_url"] or "")
     env.seal()
-    settings = Settings(**values, pace=Pace(**pace), policy=policy())
+    settings = Settings(**values, pace=Pace(**pace), policy=policy(), upstreams=upstreams())
     _check(settings)
     return settings
 
@@ -210,14 +214,16 @@ def _check(settings: Settings) -> None:
             f"RESULT_TTL must outlast the webhook retries: at least {int(needed)} seconds with this schedule."
         )
     simulated = settings.simulated_instagram_url
-    if simulated and urlsplit(simulated).hostname not in {"127.0.0.1", "localhost", "::1"}:
+    if simulated and not is_loopback(simulated):
         raise ConfigurationError(
             "SIMULATED_INSTAGRAM_URL must be on loopback: sessions are sent there without encryption."
         )
-    slowest = settings.upstream_connect_timeout + settings.upstream_read_timeout + settings.session_wait
+    one = settings.upstream_connect_timeout + settings.upstream_read_timeout + settings.session_wait
+    slowest = one * len(settings.upstreams.sources)
     if settings.policy.lease < slowest:
         raise ConfigurationError(
-            f"LEASE must outlast one try upstream: at least {int(slowest) + 1} seconds with these timeouts."
+            f"LEASE must outlast one try of each of SOURCES: at least {int(slowest) + 1} seconds "
+            "with these timeouts."
         )
 
 

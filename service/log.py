@@ -37,8 +37,8 @@ def configure(level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # These tell every request, task or header at INFO.
-    for noisy in ("urllib3", "celery", "redbeat", "kombu"):
+    # These tell every request, task or header at INFO, httpx with tokens in addresses.
+    for noisy in ("urllib3", "httpx", "httpcore", "celery", "redbeat", "kombu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # instagrapi's also name proxies and sessions and quote whole answers; what matters we tell ourselves.
     for chatty in ("instagrapi", "private_request", "public_request", "graphql_request"):

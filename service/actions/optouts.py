@@ -110,15 +110,16 @@ def _learn(services: Services, subjects: Subjects, username: str, user_id: str) 
 
 
 def _forget(services: Services, subjects: Subjects) -> int:
-    """Forget the ids of names, and how ids were seen; return how many names were remembered."""
-    for user_id in subjects.user_ids:
-        services.instagram_ids.put_seen(user_id, None)
+    """Forget the ids of names, and how accounts were seen; return how many were remembered."""
     names = sorted(subjects.names)
     known = services.instagram_ids.get_many(names)
     remembered = [name for name, each in zip(names, known, strict=True) if each is not None]
     for name in remembered:
         services.instagram_ids.forget(name)
-    return len(remembered)
+    seen = [each for each in sorted(subjects.user_ids) if services.instagram_ids.get_seen(each) is not None]
+    for user_id in seen:
+        services.instagram_ids.put_seen(user_id, None)
+    return len(remembered) + len(seen)
 
 
 def _wait(services: Services, request_ids: Sequence[str], deadline: float) -> int:

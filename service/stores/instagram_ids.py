@@ -82,19 +82,6 @@ class InstagramIds:
         """Drop what is known of a name."""
         self._redis.delete(_id_key(username), _seen_key(username))
 
-    def names_of(self, user_ids: Collection[str]) -> Iterator[tuple[str, str]]:
-        """Yield names remembered to have one of these ids, and the id. Reads all that is remembered."""
-        for page in self._pages():
-            for name, known in zip(page, self.get_many(page), strict=True):
-                if isinstance(known, Known) and known.user_id in user_ids:
-                    yield name, known.user_id
-
-    def _pages(self) -> Iterator[list[str]]:
-        cursor, prefix = -1, _id_key("")
-        while cursor != 0:
-            cursor, found = self._redis.scan(max(cursor, 0), match=f"{prefix}*", count=SCAN_COUNT)
-            yield [str(name).removeprefix(prefix) for name in found]
-
     def get_seen(self, user_id: str) -> dict[str, Any] | Missing | None:
         """Return the raw user object of an id, NOT_FOUND that there is none; None when not seen lately."""
         stored: Any = self._redis.get(_number_key(user_id))
@@ -111,6 +98,19 @@ class InstagramIds:
         else:
             stored = None if user is NOT_FOUND else user
             self._redis.set(_number_key(user_id), json.dumps(stored), ex=lifetime)
+
+    def names_of(self, user_ids: Collection[str]) -> Iterator[tuple[str, str]]:
+        """Yield names remembered to have one of these ids, and the id. Reads all that is remembered."""
+        for page in self._pages():
+            for name, known in zip(page, self.get_many(page), strict=True):
+                if isinstance(known, Known) and known.user_id in user_ids:
+                    yield name, known.user_id
+
+    def _pages(self) -> Iterator[list[str]]:
+        cursor, prefix = -1, _id_key("")
+        while cursor != 0:
+            cursor, found = self._redis.scan(max(cursor, 0), match=f"{prefix}*", count=SCAN_COUNT)
+            yield [str(name).removeprefix(prefix) for name in found]
 
 
 def _known(stored: str | None, seen: str | None) -> Known | Missing | None:

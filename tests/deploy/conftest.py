@@ -36,10 +36,11 @@ def deploy() -> Path:
 
 @pytest.fixture(scope="session")
 def settings_of_service() -> set[str]:
-    """The names service/config.py reads."""
-    tree = ast.parse((ROOT / "service/config.py").read_text())
+    """The names service/config.py and its part about upstreams read."""
+    trees = [ast.parse((ROOT / "service" / name).read_text()) for name in ("config.py", "upstreams.py")]
     return {
         call.args[0].value
+        for tree in trees
         for call in ast.walk(tree)
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Attribute)

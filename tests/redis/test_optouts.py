@@ -159,6 +159,8 @@ def test_what_is_kept_in_all_accounts_goes_and_the_books_add_up(
 def test_shared_results_and_remembered_ids_go(services: Services, redis: Redis) -> None:
     services.instagram_ids.put("anna", "42", {"is_private": False})
     services.instagram_ids.put("bert", "43", {"is_private": False})
+    services.instagram_ids.put_seen("42", {"username": "anna", "is_private": False})
+    services.instagram_ids.put_seen("43", {"username": "bert", "is_private": False})
     for ask, owner, name in (
         ("anna", "42", "anna"),
         ("anna2", "", ""),
@@ -171,10 +173,11 @@ def test_shared_results_and_remembered_ids_go(services: Services, redis: Redis) 
     ):
         share(services, ask, owner, name)
     report = opt_out(services, ["@Anna"])
-    assert (report.shared, report.remembered) == (5, 1)
+    assert (report.shared, report.remembered) == (5, 2)
     assert set(redis.scan_iter("{f:*")) == {keys.reel(each) for each in ("anna2", "bert", "story:story_id:9")}
-    assert services.instagram_ids.get("anna") is None
+    assert services.instagram_ids.get("anna") is services.instagram_ids.get_seen("42") is None
     assert services.instagram_ids.get("bert") is not None
+    assert services.instagram_ids.get_seen("43") is not None
 
 
 def test_the_name_of_an_id_is_found_in_memory(services: Services, accounts: list[str]) -> None:

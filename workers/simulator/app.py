@@ -8,11 +8,13 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from . import answers, cdn, cdnserver, control, mobile, website
+from .graph import graph
+from .hiker import hiker
 from .sessions import ANONYMOUS, session_of
 from .state import KEY, State, state
 
 _NEEDS_SESSION = {"mobile"}
-_SPEAKS_API = {"mobile", "website"}
+_SPEAKS_API = {"mobile", "website", "hiker", "graph"}
 
 
 def create_app(memory: State | None = None) -> Flask:
@@ -22,7 +24,7 @@ def create_app(memory: State | None = None) -> Flask:
     app.url_map.strict_slashes = False
     app.before_request(_gate)
     app.register_error_handler(HTTPException, _http_error)
-    for blueprint in (control.control, mobile.mobile, website.website, cdnserver.cdn):
+    for blueprint in (control.control, mobile.mobile, website.website, cdnserver.cdn, hiker, graph):
         app.register_blueprint(blueprint)
     return app
 

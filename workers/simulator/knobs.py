@@ -26,6 +26,8 @@ class Knobs:
     failure_status: int = 500
     seed: int = 0
     session_limit_per_minute: int = 0
+    hiker_status: int = 0
+    graph_code: int = 0
     cdn_seconds: int = 0
     revoked_sessions: frozenset[str] = field(default_factory=frozenset)
     scene_overrides: Mapping[str, str] = field(default_factory=dict)
@@ -128,6 +130,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "failure_status": _whole(400, 599),
     "seed": _whole(-(2**63), 2**63),
     "session_limit_per_minute": _whole(0, 1_000_000),
+    "hiker_status": _whole(0, 599),
+    "graph_code": _whole(0, 100_000),
     "cdn_seconds": _whole(0, 86_400),
     "revoked_sessions": _sessions,
     "scene_overrides": _overrides,

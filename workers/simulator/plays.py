@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flask import Response
 
@@ -12,20 +12,27 @@ from .scenes import LONGEST_WAIT_SECONDS
 from .state import state
 from .world import Person
 
+Faults = Mapping[str, Callable[[], Response]]
 
-def play(people: list[Person], answer: Callable[[], Response]) -> Response:
-    """The answer, delayed, spoiled or replaced by the first scene among the people that says so."""
+
+def play(people: list[Person], answer: Callable[[], Response], faults: Faults = FAULTS) -> Response:
+    """The answer, delayed, spoiled or replaced by the first scene among the people that says so.
+
+    ``faults`` are the answers of the API that is asked, by scene.
+    """
     if wait := max((person.scene.seconds for person in people), default=0):
         time.sleep(wait)
     for person in people:
-        if instead := _instead(person):
+        if instead := _instead(person, faults):
             return instead
     whole = answer()
     return truncated(whole) if any(person.scene.name == "truncated" for person in people) else whole
 
 
-def _instead(person: Person) -> Response | None:
+def _instead(person: Person, faults: Faults) -> Response | None:
     scene = person.scene.name
+    if scene in faults:
+        return faults[scene]()
     if scene == "missing":
         return user_not_found()
     if scene == "flaky" and state().fails_now(person):
@@ -34,4 +41,4 @@ def _instead(person: Person) -> Response | None:
         # Longer than any sane client waits; bounded, so that a forgotten one frees its thread.
         time.sleep(LONGEST_WAIT_SECONDS)
         return fail(504, "Gateway timeout")
-    return FAULTS[scene]() if scene in FAULTS else None
+    return None

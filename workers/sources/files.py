@@ -7,12 +7,11 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.domain.media import best_media
-from service.domain.ports.media import MediaFiles
-
-from service.domain.errors import FetchError, MediaNotFound, NoSessionFree
+from service.domain.errors import FetchError, MediaNotFound, NoSessionFree, Retry, UpstreamFailed
 from service.domain.links import media_pk
+from service.domain.media import best_media
 from service.domain.operations import DOWNLOAD, STORY, Ask
+from service.domain.ports.media import MediaFiles
 from service.domain.stories import owner_of
 from service.domain.targets import MEDIA_URL, STORY_ID, Target
 from workers.sources.contract import Found, GoOn, Source, always
@@ -34,6 +33,8 @@ class WithFiles:
 
     def fetch(self, ask: Ask) -> Found:
         """See `Source.fetch`."""
+        if not self.serves(ask):
+            raise UpstreamFailed("No source of this service can answer this.", retry=Retry.NEVER)
         return self._source.fetch(ask) if ask.operation != DOWNLOAD else self._file(ask.target)
 
     def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Found | FetchError]:
