@@ -39,7 +39,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True)
 class Figures:
-    """What ``files`` copies took: seconds, CPU seconds of the process that copied, growth of its peak in bytes."""
+    """What so many copies took: seconds, CPU seconds of who copied, growth of its peak memory in bytes."""
 
     files: int
     bytes: int
