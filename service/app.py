@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from service import __version__
 from service.api import (
+    archive,
     auth,
     batches,
     credits,
@@ -83,6 +84,7 @@ def _register_api(app: Flask) -> None:
     for blueprint in (
         fetches.blueprint,
         downloads.blueprint,
+        archive.blueprint,
         hiker.blueprint,
         batches.submit_blueprint,
         batches.blueprint,

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import time
 
+from service.archive.files import Files
+from service.archive.keeper import Keeper
+from service.archive.links import Links
+from service.archive.off import NoArchive
 from service.auth.api_keys import ApiKeys
 from service.auth.passwords import Passwords
 from service.auth.tokens import JwtTokens
 from service.broker import make_celery
 from service.config import Settings
 from service.domain.ports import Services
+from service.domain.ports.archive import Archive
+from service.domain.ports.media import MediaFiles
 from service.media import Media
 from service.queue import CeleryQueue
 from service.schedules import BeatSchedules
 from service.secrets import at_rest, derive
 from service.stores import meta
 from service.stores.accounts import Accounts
+from service.stores.archive import ArchiveEntries
 from service.stores.backups import Backups
 from service.stores.batches import Batches
 from service.stores.books import Books
@@ -71,6 +78,11 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
     policy = settings.policy
     fernet = at_rest(settings.secret_key)
     celery = make_celery(settings.broker_url)
+    media = Media(
+        redirect_to=settings.simulated_instagram_url or None,
+        connect_timeout=settings.upstream_connect_timeout,
+        idle_timeout=settings.upstream_read_timeout,
+    )
     return Services(
         policy=policy,
         requests=Requests(redis, policy, shards),
@@ -93,19 +105,30 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
             seen_seconds=settings.privacy_ttl,
             missing_seconds=settings.missing_id_ttl,
         ),
+        archive=_archive(settings, redis, media),
         optouts=OptOuts(redis),
         erasures=Erasures(redis),
-        media=Media(
-            redirect_to=settings.simulated_instagram_url or None,
-            connect_timeout=settings.upstream_connect_timeout,
-            idle_timeout=settings.upstream_read_timeout,
-        ),
+        media=media,
         stats=Stats(redis, shards),
         queue=CeleryQueue(celery),
         passwords=Passwords(),
         tokens=JwtTokens(derive(settings.secret_key, "tokens"), policy.token_lifetime),
         keys=ApiKeys(derive(settings.secret_key, "api-keys")),
         clock=now_ms,
+    )
+
+
+def _archive(settings: Settings, redis: Client, media: MediaFiles) -> Archive:
+    if not settings.archive_url:
+        return NoArchive()
+    key = derive(settings.secret_key, "archive-urls")
+    return Keeper(
+        Files(settings.archive_url, settings.archive_s3_endpoint),
+        ArchiveEntries(redis, settings.archive_ttl),
+        media,
+        Links(key, settings.public_url, settings.archive_link_ttl, now_ms),
+        most=settings.archive_item_max,
+        seconds=settings.archive_timeout,
     )
 
 

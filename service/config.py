@@ -64,6 +64,13 @@ class Settings:
     metrics_token: str
     trusted_proxies: int
     simulated_instagram_url: str
+    public_url: str
+    archive_url: str
+    archive_s3_endpoint: str
+    archive_ttl: int
+    archive_link_ttl: int
+    archive_item_max: int
+    archive_timeout: float
     upstreams: Upstreams
     upstream_connect_timeout: float
     upstream_read_timeout: float
@@ -122,6 +129,8 @@ def _settings(env: FileAwareEnv) -> Settings:
         "metrics_token": env.str("METRICS_TOKEN", ""),
         "trusted_proxies": env.int("TRUSTED_PROXIES", 0, validate=Range(0, 10)),
         "simulated_instagram_url": env.str("SIMULATED_INSTAGRAM_URL", ""),
+        "public_url": env.str("PUBLIC_URL", "", validate=_check_web_url),
+        **_archive(env),
         "upstream_connect_timeout": env.float("UPSTREAM_CONNECT_TIMEOUT", 5.0, validate=Range(min=0.1)),
         "upstream_read_timeout": env.float("UPSTREAM_READ_TIMEOUT", 15.0, validate=Range(min=0.1)),
         "session_wait": env.float("SESSION_WAIT", 1.0, validate=Range(min=0)),
@@ -136,6 +145,17 @@ def _settings(env: FileAwareEnv) -> Settings:
     settings = Settings(**values, pace=Pace(**pace), policy=policy(), upstreams=upstreams())
     _check(settings)
     return settings
+
+
+def _archive(env: FileAwareEnv) -> dict[str, Any]:
+    return {
+        "archive_url": env.str("ARCHIVE_URL", "var/archive", validate=_check_archive_url),
+        "archive_s3_endpoint": env.str("ARCHIVE_S3_ENDPOINT", "", validate=_check_web_url),
+        "archive_ttl": env.int("ARCHIVE_TTL", 30 * 86_400, validate=Range(min=60)),
+        "archive_link_ttl": env.int("ARCHIVE_LINK_TTL", 7 * 86_400, validate=Range(min=1)),
+        "archive_item_max": env.int("ARCHIVE_ITEM_MAX", 100 * 1024 * 1024, validate=Range(min=1)),
+        "archive_timeout": env.float("ARCHIVE_TIMEOUT", 120.0, validate=Range(min=0.1)),
+    }
 
 
 def _pace(env: FileAwareEnv) -> dict[str, Any]:
@@ -257,6 +277,22 @@ def _check_store_url(url: str) -> None:
         raise ValidationError("Give a URL such as redis://host:6379/0 or rediss://user:password@host:6379/0.")
     if not (parts.path.strip("/") or "0").isdigit():
         raise ValidationError("A store's URL ends in the number of a database.")
+
+
+def _check_web_url(url: str) -> None:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
+        raise ValidationError("Give a URL such as https://storyhook.example.org, or nothing.")
+
+
+def _check_archive_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "s3" and not parts.netloc:
+        raise ValidationError("Name a bucket: s3://bucket/prefix.")
+    if parts.scheme not in {"", "file", "s3"} or (
+        parts.scheme == "file" and (parts.netloc or not parts.path)
+    ):
+        raise ValidationError("Give a folder, file:///folder, s3://bucket/prefix, or nothing.")
 
 
 def _next_database(url: str) -> str:

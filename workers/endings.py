@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,17 +21,26 @@ from workers.sources.contract import Found
 
 BLOCKED_RETRY_AFTER = 60
 
+Renew = Callable[[], None]
+
 
 class Endings:
-    """Builds the endings of one claimed request."""
+    """Builds the endings of one claimed request.
 
-    def __init__(self, services: Services, claim: Claim) -> None:
+    ``renew`` holds this claim, and whichever have to wait for it, while its media are archived.
+    """
+
+    def __init__(self, services: Services, claim: Claim, renew: Renew | None = None) -> None:
         self._services = services
         self._claim = claim
+        self._renew = renew or partial(services.requests.renew, claim)
         self._operation = OPERATIONS[claim.request.operation]
 
     def succeeded(self, found: Found, *, age: int | None = None) -> Ending:
-        """End with what was found; ``age`` in seconds when it was fetched for somebody else."""
+        """End with what was found; ``age`` in seconds when it was fetched for somebody else.
+
+        Raises LeaseLost when that shows while media are archived.
+        """
         data = with_string_ids(found.data)
         size, first_byte = data.get("size"), self._claim.request.options.first_byte
         if first_byte and size is not None and first_byte >= size:
@@ -82,6 +93,8 @@ class Endings:
         counted, options = self._operation.counted, self._claim.request.options
         if options.amount and counted:
             data = {**data, counted: data[counted][: options.amount]}
+        if options.archive:
+            data = self._services.archive.keep(data, owner_of(data)[0], self._renew)
         return shaped(data, options.shape)
 
     def failed(self, error: StoryhookError) -> Ending:

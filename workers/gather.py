@@ -184,10 +184,11 @@ def _land(
     """Settle with what was found; return the requests that have to be asked for alone."""
     landings: list[tuple[Flight, Landing | None]] = []
     left: list[RequestRecord] = []
+    renew = partial(services.requests.renew_many, [claim for _, claim in boarded])
     for flight, claim in boarded:
         landing = None
         if flight.key in found:
-            ending, landing = scrape.judge(services, claim, partial(_brought, found[flight.key]))
+            ending, landing = scrape.judge(services, claim, partial(_brought, found[flight.key]), renew)
             scrape.settle(services, claim, ending)
         else:
             left += _released(services, claim)

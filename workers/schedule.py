@@ -83,12 +83,13 @@ def configure_beat(app: Celery, redis_url: str) -> None:
 
 
 def housekeep(services: Services) -> None:
-    """Trim lists (a submit trims its account's own), drop old budgets, mend beat's schedule."""
+    """Trim lists (a submit trims its account's own), drop old budgets and files, mend beat's schedule."""
     accounts = [account.account_id for account in services.accounts.all()]
     lists = (services.requests, services.deliveries, services.batches)
     trimmed = sum(each.trim(account_id) for account_id in accounts for each in lists)
     mend_schedule(services)
-    log.info("housekeeping.done", trimmed=trimmed, budgets=services.sessions.prune())
+    budgets, files = services.sessions.prune(), services.archive.expire()
+    log.info("housekeeping.done", trimmed=trimmed, budgets=budgets, files=files)
 
 
 def mend_schedule(services: Services) -> None:

@@ -24,7 +24,7 @@ from service.domain.ports import Services
 from service.domain.requests import BULK, QUEUED, Claim, Ending, Owed, RequestRecord
 from service.domain.sharing import Landing, Shared
 from workers import optouts
-from workers.endings import Endings, hand_over
+from workers.endings import Endings, Renew, hand_over
 from workers.shared import brought_by, landing_of
 from workers.sources.contract import Found, Source
 
@@ -174,6 +174,9 @@ def serve(services: Services, record: RequestRecord, shared: Shared, now: int) -
         ending = endings.succeeded(brought, age=shared.age(now))
     except FetchError as error:
         ending = endings.failed(error)
+    except LeaseLost:
+        log.warning("scrape.lease_lost", requestId=record.request_id, fence=claim.fence)
+        return
     settle(services, claim, ending)
 
 
@@ -240,13 +243,15 @@ class _Stopped(Exception):
     """The process is told to end before the request could be."""
 
 
-def judge(services: Services, claim: Claim, fetch: Callable[[], Found]) -> tuple[Ending, Landing | None]:
+def judge(
+    services: Services, claim: Claim, fetch: Callable[[], Found], renew: Renew | None = None
+) -> tuple[Ending, Landing | None]:
     """Return how the request ends with what ``fetch`` returns or raises, and what may be shared.
 
-    Passes on LeaseLost, StoreUnavailable, NoSessionFree when nothing was asked, and _Stopped when there is
-    another try to make and no time.
+    ``renew`` is that of `Endings`. Passes on LeaseLost, StoreUnavailable, NoSessionFree when nothing was
+    asked, and _Stopped when there is another try to make and no time.
     """
-    endings = Endings(services, claim)
+    endings = Endings(services, claim, renew)
     if claim.request.attempts > services.policy.max_attempts:
         # Whatever takes the workers down with it must not do so for ever.
         return endings.not_worked_on(), None

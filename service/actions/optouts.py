@@ -20,13 +20,15 @@ LOOK_EVERY = 0.2  # seconds
 class Report:
     """What was erased, and of whom: requests, shared results, names whose id was remembered.
 
-    ``under_way`` counts requests that may still bring something of them: they were begun before.
+    ``media`` counts archived files, and ``under_way`` requests that may still bring something of them: they
+    were begun before.
     """
 
     subjects: Subjects
     requests: int = 0
     shared: int = 0
     remembered: int = 0
+    media: int = 0
     under_way: int = 0
 
 
@@ -68,6 +70,7 @@ def purge(services: Services, accounts: Iterable[Target], patience: float | None
         under_way = _pass(services, report)
         if len(report.subjects) == known and (waited or not under_way):
             report.remembered = _forget(services, report.subjects)
+            report.media = sum(services.archive.purge(each) for each in sorted(report.subjects.user_ids))
             return report
         report.under_way = _wait(services, under_way, deadline)
         waited = len(report.subjects) == known

@@ -11,7 +11,7 @@ from service.api.blueprint import ApiBlueprint
 from service.api.context import require_account
 from service.api.fetches import target_fields
 from service.api.limits import count_call
-from service.api.schemas import WireSchema
+from service.api.schemas import ErrorSchema, WireSchema
 from service.api.streaming import streamed
 from service.domain.inputs import target_of
 from service.domain.operations import DOWNLOAD, OPERATIONS
@@ -33,7 +33,7 @@ class Download(MethodView):
         200, {"type": "string", "format": "binary"}, content_type="*/*", description="The file"
     )
     @blueprint.alt_response(206, description="The part that Range asks for")
-    @blueprint.alt_response(416, description="Range begins past the end of the file")
+    @blueprint.alt_response(416, schema=ErrorSchema, description="Range begins past the end of the file")
     def get(self, query: dict[str, Any]) -> Response:
         """Download the photo or video of a story
 

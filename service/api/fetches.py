@@ -16,6 +16,7 @@ from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
 from service.api.preferences import Preference, parse_prefer
 from service.api.schemas import EnvelopeSchema, WireSchema
+from service.domain.errors import ValidationFailed
 from service.domain.inputs import inputs_of, target_of
 from service.domain.operations import OPERATIONS, SHAPES, STORY_SHAPE, Operation
 from service.domain.options import Options
@@ -95,7 +96,12 @@ def archive_field() -> fields.Bool:
 
 
 def options_in(body: dict[str, Any]) -> Options:
-    """Return the options of a body with some of these fields."""
+    """Return the options of a body with some of these fields.
+
+    Raises ValidationFailed where media are to be kept and this service keeps none.
+    """
+    if body.get("archive") and not services().archive.enabled:
+        raise ValidationFailed(details={"archive": ["This service keeps no media: leave it out."]})
     chosen = {name: body[name] for name in ("amount", "shape", "archive") if name in body}
     return Options(**chosen)
 

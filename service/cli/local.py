@@ -81,6 +81,7 @@ def plan(folder: Path) -> Stack:
         "STORE_PORT": "6390",
         "STORE_FOLDER": str(folder / "store"),
         "SIMULATOR_DATA": str(folder / "simulator"),
+        "ARCHIVE_URL": str(folder / "archive"),
         "WEBHOOK_ALLOW": LOOPBACK,
         "PYTHONUNBUFFERED": "1",
     }
@@ -98,7 +99,9 @@ def plan(folder: Path) -> Stack:
         environment.setdefault("SESSION_CALLS_PER_HOUR", "0")
         environment.setdefault("PROXY_CALLS_PER_MINUTE", "0")
         environment.setdefault("PROXY_CALLS_PER_HOUR", "0")
-    return Stack(folder, environment, own_store, simulated)
+    stack = Stack(folder, environment, own_store, simulated)
+    environment.setdefault("PUBLIC_URL", stack.base_url)
+    return stack
 
 
 def _secret_file(path: Path) -> Path:
@@ -130,8 +133,8 @@ def check_ports(stack: Stack) -> None:
 # What a `storyhook` command in the same folder needs in order to reach this stack.
 _SHARED = (
     "ENVIRONMENT", "SECRET_KEY_FILE", "REDIS_URL", "BROKER_URL", "PORT", "LISTEN_PORT", "TLS_CERT", "TLS_KEY",
-    "WEBHOOK_ALLOW", "SIMULATED_INSTAGRAM_URL", "SESSION_CALLS_PER_MINUTE", "SESSION_CALLS_PER_HOUR",
-    "PROXY_CALLS_PER_MINUTE", "PROXY_CALLS_PER_HOUR",
+    "WEBHOOK_ALLOW", "ARCHIVE_URL", "SIMULATED_INSTAGRAM_URL", "SESSION_CALLS_PER_MINUTE",
+    "SESSION_CALLS_PER_HOUR", "PROXY_CALLS_PER_MINUTE", "PROXY_CALLS_PER_HOUR",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import click
 from service import __version__
 from service.cli import (
     admin,
+    archive,
     audit,
     backup,
     batch,
@@ -61,7 +62,7 @@ main.add_command(listen.listen)
 main.add_command(health.health)
 for _command in (serve.store, serve.web, serve.worker, serve.deliverer, serve.beat):
     main.add_command(_command)
-for _group in (admin.account, admin.credits, admin.instagram, optout.optout):
+for _group in (admin.account, admin.credits, admin.instagram, archive.archive, optout.optout):
     main.add_command(_group)
 
 

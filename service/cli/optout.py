@@ -39,7 +39,7 @@ def add(accounts: tuple[str, ...], note: str) -> None:
 def erased(report: actions.Report) -> str:
     """Say what went."""
     ids = f"{report.remembered} remembered id(s)"
-    return f"{report.requests} request(s), {report.shared} shared result(s), {ids}"
+    return f"{report.requests} request(s), {report.shared} shared result(s), {report.media} file(s), {ids}"
 
 
 @optout.command("remove")

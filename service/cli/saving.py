@@ -20,6 +20,7 @@ from service.cli.client import Answer
 from service.cli.parts import Parts, remove_old_parts
 from service.cli.transport import USER_AGENT, backoff, reason
 from service.domain.errors import ConfigurationError
+from service.domain.media import best_version
 
 CHUNK = 64 * 1024
 MEDIA_MAX = 512 * 1024 * 1024  # bytes; a story is a minute at most
@@ -65,23 +66,11 @@ def check_media_url(url: object) -> str:
 
 def best(item: dict[str, Any]) -> tuple[str, str]:
     """Return (URL, "mp4" or "jpg") of an item's largest video, or else image. Raises MediaError."""
-    images = item.get("image_versions2")
-    sources = {
-        "mp4": item.get("video_versions"),
-        "jpg": images.get("candidates") if isinstance(images, dict) else None,
-    }
-    for ending, candidates in sources.items():
-        found = (
-            [each for each in candidates if isinstance(each, dict)] if isinstance(candidates, list) else []
-        )
-        if found:
-            return check_media_url(max(found, key=_area).get("url")), ending
-    raise MediaError("it has neither video nor image")
-
-
-def _area(candidate: dict[str, Any]) -> int:
-    width, height = candidate.get("width"), candidate.get("height")
-    return width * height if isinstance(width, int) and isinstance(height, int) else 0
+    version = best_version(item)
+    if version is None:
+        raise MediaError("it has neither video nor image")
+    url, ending = version
+    return check_media_url(url), ending
 
 
 def file_name(item: dict[str, Any], ending: str) -> str:

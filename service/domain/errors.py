@@ -165,6 +165,17 @@ class StoreUnavailable(StoryhookError):
         super().__init__(message, retry_after=retry_after)
 
 
+class ArchiveUnavailable(StoryhookError):
+    """The archive's files cannot be read or written right now."""
+
+    code = "archive_unavailable"
+    status = 503
+    default_message = "The archive is not available right now. Try again shortly."
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 5) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
 class LeaseLost(StoryhookError):
     """Another worker holds this piece of work now, or it has ended; what was done is dropped."""
 

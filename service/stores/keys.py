@@ -45,6 +45,12 @@ key                              type    lifetime                     holds
 ``{f:<ask>}:reel``               hash    up to 1 h                    a result that others may be shown
 ``{f:<ask>}:flight``             string  one lease                    who fetches it right now
 ``{f:<ask>}:waiting``            set     two leases                   ids of requests that wait for it
+``{archive}:object:<digest>``    hash    while kept                   a file: ``suffix``, if there ``size``
+``{archive}:expiry``             zset    entries: ARCHIVE_TTL         kept files by the end of their life (s)
+``{archive}:owners:<digest>``    set     while kept                   Instagram user ids a file belongs to
+``{archive}:of:<user id>``       set     while kept                   kept files of an Instagram user
+``{archive}:media:<pk>``         string  ARCHIVE_TTL                  the kept file of an item's media
+``{archive}:lock:<what>``        string  one lease                    who writes or deletes, or fetches it
 ``{ig}:optout:names``            hash    for good                     usernames not served: JSON of since when
 ``{ig}:optout:ids``              hash    for good                     the same by user id
 ``{ig}:...``                                                          Instagram sessions and ids, see
@@ -64,6 +70,7 @@ WORKERS = "g:workers"
 CIRCUITS = "g:circuits"
 BULK_QUEUE = "{bulk}:queue"
 BULK_CLOCK = "{bulk}:clock"
+ARCHIVE_EXPIRY = "{archive}:expiry"
 OPTOUT_NAMES = "{ig}:optout:names"
 OPTOUT_IDS = "{ig}:optout:ids"
 BEAT_LEADER = "g:beat::lock"  # celery-redbeat appends its own colon to the prefix
@@ -192,6 +199,26 @@ def flight(ask: str) -> str:
 
 def flight_waiting(ask: str) -> str:
     return f"{{f:{ask}}}:waiting"
+
+
+def archive_object(digest: str) -> str:
+    return f"{{archive}}:object:{digest}"
+
+
+def archive_owners(digest: str) -> str:
+    return f"{{archive}}:owners:{digest}"
+
+
+def archive_of(owner: str) -> str:
+    return f"{{archive}}:of:{owner}"
+
+
+def archive_media(media_id: str) -> str:
+    return f"{{archive}}:media:{media_id}"
+
+
+def archive_lock(what: str) -> str:
+    return f"{{archive}}:lock:{what}"
 
 
 def email(address: str) -> str:

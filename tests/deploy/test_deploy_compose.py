@@ -89,6 +89,14 @@ def test_the_store_keeps_what_it_is_told(compose: dict[str, Any]) -> None:
     assert volume.partition(":")[0] in compose["volumes"]
 
 
+def test_web_and_worker_see_one_archive(compose: dict[str, Any]) -> None:
+    [mounted] = compose["services"]["web"]["volumes"]
+    assert compose["services"]["worker"]["volumes"] == [mounted]
+    volume, _, folder = mounted.partition(":")
+    assert volume in compose["volumes"]
+    assert f"-{folder}/" in compose["services"]["web"]["environment"]["ARCHIVE_URL"]
+
+
 def test_the_store_is_reached_from_inside_only(compose: dict[str, Any]) -> None:
     assert compose["services"]["store"]["networks"] == ["inside"]
     assert compose["networks"]["inside"] == {"internal": True}

@@ -12,12 +12,14 @@ from redis.crc import key_slot
 from service.auth.api_keys import ApiKeys
 from service.config import Settings
 from service.domain import ids
+from service.domain.archive import Kept
 from service.domain.deliveries import Attempt, Plan
 from service.domain.ports import Services
 from service.domain.requests import Run
 from service.domain.sharing import Landing
 from service.domain.watches import Watch
 from service.stores import keys, meta
+from service.stores.archive import ArchiveEntries
 from tests.conftest import SHARDS, RecordingQueue, make_services
 from tests.redis.kit import batch_of, ending, submission
 
@@ -68,6 +70,7 @@ def lived(valkey: Redis, services: Services) -> Redis:
         services.hosts.leave("example.com:443", "msg_none", Attempt(1, 0.1, status=500))
     services.requests.submit(submission(account_id, idempotency_key="once"))
     watched(services, account_id)
+    archived(valkey)
     services.batches.submit(batch_of(account_id, idempotency_key="twice"))
     services.bulk.push(account_id, ["req_1", "req_2"])
     services.bulk.take(1)
@@ -79,6 +82,16 @@ def lived(valkey: Redis, services: Services) -> Redis:
         if name == "anna":
             services.reels.land(flight, Landing(b"{}"))
     return valkey
+
+
+def archived(valkey: Redis) -> None:
+    """Keep a file, and let somebody hold it."""
+    entries = ArchiveEntries(valkey, 60)
+    token = entries.lock("a")
+    assert token is not None
+    assert entries.announce("a", "jpg") == "jpg"
+    assert entries.record(Kept("a", "jpg", 1, 0), token, "17", "3411")
+    assert entries.lock("a")
 
 
 def watched(services: Services, account_id: str) -> None:

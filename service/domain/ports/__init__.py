@@ -18,6 +18,7 @@ from service.domain.ports.accounts import (
     PasswordHasher,
     Tokens,
 )
+from service.domain.ports.archive import Archive
 from service.domain.ports.books import BackupStore, BookStore
 from service.domain.ports.deliveries import DeliveryStore, HostStore
 from service.domain.ports.instagram import InstagramIdStore, SessionStore
@@ -79,6 +80,7 @@ class Services:
     hosts: HostStore
     sessions: SessionStore
     instagram_ids: InstagramIdStore
+    archive: Archive
     optouts: OptOutStore
     erasures: ErasureStore
     media: MediaFiles

@@ -1,0 +1,112 @@
+"""Media that are kept beyond the life of their URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from service.domain.archive import Kept, Totals
+
+
+class StoredFile(Protocol):
+    """A file of the archive, open for reading."""
+
+    size: int
+
+    def chunks(self, first: int, last: int) -> Iterator[bytes]:
+        """Yield the bytes from ``first`` to ``last``, both included, some at a time; closes at the end.
+
+        Raises ArchiveUnavailable.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Archive(Protocol):
+    """Keeps the media of results, each once however often it was shown, and hands them out again."""
+
+    enabled: bool
+
+    def keep(self, data: dict[str, Any], owner: str, go_on: Callable[[], None]) -> dict[str, Any]:
+        """Return a copy of a result in which each item that has media tells where they are kept.
+
+        ``data`` is that of an envelope: ids are strings, ``items`` raw. An item gets ``archiveUrl`` and
+        ``archive: {sha256, contentType, size}``, or ``archiveError``, one of the words of
+        `service.domain.archive`. ``owner`` is the Instagram user id. ``go_on`` is called before each item
+        and now and then within one; LeaseLost passes through. Nothing else is raised.
+        """
+        ...
+
+    def check(self, name: str, expires: str, signature: str) -> None:
+        """Raise Forbidden unless these parts of a link are what was signed, and in time."""
+        ...
+
+    def open(self, name: str) -> StoredFile:
+        """Raises NotFound, ArchiveUnavailable."""
+        ...
+
+    def purge(self, owner: str) -> int:
+        """Delete the files of an Instagram user that are nobody else's too; return how many.
+
+        Raises ArchiveUnavailable when some are left, to be deleted by another call.
+        """
+        ...
+
+    def expire(self) -> int:
+        """Delete the files whose time is over, and what crashes left behind; return how many files."""
+        ...
+
+    def totals(self) -> Totals: ...
+
+
+class ArchiveIndex(Protocol):
+    """Which files the archive holds, whose they are and until when; and who may change one right now."""
+
+    def lock(self, what: str) -> str | None:
+        """Take the lease on a file (its digest), or on fetching an item's media; None when it is taken.
+
+        Returns the token that stands for it.
+        """
+        ...
+
+    def unlock(self, what: str, token: str) -> None: ...
+    def of_media(self, media_id: str) -> str | None:
+        """Return the name of the file that an item's media were kept as."""
+        ...
+
+    def get(self, digest: str) -> Kept | None:
+        """Return a file that is there for certain."""
+        ...
+
+    def announce(self, digest: str, suffix: str) -> str:
+        """Note that a file may be there from now on; return the suffix it has, which the first one chose."""
+        ...
+
+    def record(self, kept: Kept, token: str, owner: str, media_id: str) -> int | None:
+        """Note that a file is there, whose it is, and prolong its life; return its end (Unix seconds).
+
+        ``token`` is that of the lock, which ends; None when somebody else has it by now.
+        """
+        ...
+
+    def doom(self, digest: str, token: str, owner: str = "") -> str | None:
+        """Note that a file is going to be deleted; return its name, None when it is not to be.
+
+        That is when its time is not over, or with an ``owner`` when it is somebody else's too.
+        """
+        ...
+
+    def forget(self, digest: str, token: str, owner: str = "") -> bool:
+        """Drop what is known of a file that was deleted, unless somebody else has the lock by now.
+
+        ``owner`` is the one for whose sake it was deleted.
+        """
+        ...
+
+    def over(self, after: int, count: int) -> Sequence[str]:
+        """Return the digests of files whose time is over, oldest first, leaving out the first ``after``."""
+        ...
+
+    def of_owner(self, owner: str) -> Sequence[str]: ...
+    def totals(self) -> Totals: ...

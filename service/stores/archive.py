@@ -1,0 +1,109 @@
+"""Which files the archive holds, whose they are and until when, in Redis.
+
+Keys: see `keys`. A file is there for certain when its hash has a ``size``. An entry is older than its file
+and outlives it, so whatever a crash leaves of either is found and deleted when its time is over. Who writes
+or deletes a file holds its lock; what is noted is noted in one step with a look at the token.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from redis import Redis
+
+from service.domain.archive import Kept, Totals
+from service.stores import keys, scripts
+from service.stores.connection import store_adapter
+
+# Longer than any one call to a file store takes with its timeouts and retries.
+LOCK_SECONDS = 120
+# How long a file that was announced may take to be there.
+ANNOUNCED_SECONDS = 86_400
+# Entries read at a time.
+PAGE = 500
+
+
+@store_adapter
+class ArchiveEntries:
+    """ArchiveIndex over Redis; ``lifetime`` of a file in seconds. Times are the store's."""
+
+    def __init__(self, redis: Redis, lifetime: int) -> None:
+        self._redis = redis
+        self._lifetime = lifetime
+        self._announce = scripts.load(redis, "archive_announce")
+        self._record = scripts.load(redis, "archive_record")
+        self._doom = scripts.load(redis, "archive_doom")
+        self._forget = scripts.load(redis, "archive_forget")
+        self._unlock = scripts.load(redis, "archive_unlock")
+
+    def lock(self, what: str) -> str | None:
+        token = secrets.token_hex(8)
+        taken = self._redis.set(keys.archive_lock(what), token, nx=True, ex=LOCK_SECONDS)
+        return token if taken else None
+
+    def unlock(self, what: str, token: str) -> None:
+        self._unlock(keys=[keys.archive_lock(what)], args=[token])
+
+    def of_media(self, media_id: str) -> str | None:
+        name = self._redis.get(keys.archive_media(media_id))
+        return None if name is None else str(name)
+
+    def get(self, digest: str) -> Kept | None:
+        with self._redis.pipeline() as pipe:
+            pipe.hmget(keys.archive_object(digest), "suffix", "size")
+            pipe.zscore(keys.ARCHIVE_EXPIRY, digest)
+            (suffix, size), until = pipe.execute()
+        if size is None or until is None:
+            return None
+        return Kept(digest, suffix, int(size), int(until))
+
+    def announce(self, digest: str, suffix: str) -> str:
+        names = [keys.archive_object(digest), keys.ARCHIVE_EXPIRY]
+        return str(self._announce(keys=names, args=[digest, suffix, min(self._lifetime, ANNOUNCED_SECONDS)]))
+
+    def record(self, kept: Kept, token: str, owner: str, media_id: str) -> int | None:
+        digest = kept.digest
+        names = [*_keys(digest), keys.archive_of(owner), keys.archive_media(media_id)]
+        args: list[str | int] = [token, digest, kept.size, self._lifetime, owner, kept.name]
+        return int(self._record(keys=names, args=args)) or None
+
+    def doom(self, digest: str, token: str, owner: str = "") -> str | None:
+        names = [*_keys(digest), keys.archive_of(owner)]
+        suffix = self._doom(keys=names, args=[token, LOCK_SECONDS * 1000, digest, owner])
+        return f"{digest}.{suffix}" if suffix else None
+
+    def forget(self, digest: str, token: str, owner: str = "") -> bool:
+        owners = {owner, *self._redis.smembers(keys.archive_owners(digest))}
+        names = [*_keys(digest), *(keys.archive_of(str(each)) for each in owners)]
+        return bool(self._forget(keys=names, args=[token, digest]))
+
+    def over(self, after: int, count: int) -> Sequence[str]:
+        seconds, _ = self._redis.time()
+        found = self._redis.zrange(
+            keys.ARCHIVE_EXPIRY, "-inf", seconds, byscore=True, offset=after, num=count
+        )
+        return [str(digest) for digest in found]
+
+    def of_owner(self, owner: str) -> Sequence[str]:
+        return [str(digest) for digest in self._redis.smembers(keys.archive_of(owner))]
+
+    def totals(self) -> Totals:
+        files = size = 0
+        digests = list({str(digest) for digest, _ in self._redis.zscan_iter(keys.ARCHIVE_EXPIRY, count=PAGE)})
+        for start in range(0, len(digests), PAGE):
+            with self._redis.pipeline(transaction=False) as pipe:
+                for digest in digests[start : start + PAGE]:
+                    pipe.hget(keys.archive_object(digest), "size")
+                there = [int(each) for each in pipe.execute() if each is not None]
+            files, size = files + len(there), size + sum(there)
+        return Totals(files, size)
+
+
+def _keys(digest: str) -> list[str]:
+    return [
+        keys.archive_lock(digest),
+        keys.archive_object(digest),
+        keys.ARCHIVE_EXPIRY,
+        keys.archive_owners(digest),
+    ]

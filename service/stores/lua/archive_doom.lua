@@ -1,0 +1,24 @@
+-- Notes that a file of the archive is going to be deleted: it counts as missing from now on. Prolongs the lock.
+-- The rest of the entry stays until the file is gone, so that a deletion that was cut off is made up for.
+--
+-- KEYS  1 lock string   2 object hash   3 expiry zset   4 owners set   5 set of the owner's files
+-- ARGV  1 token of the lock   2 lease (ms)   3 digest   4 the one owner for whose sake, "" when its time is over
+-- Returns  the suffix of the file; "" when it stays, or when another holds the lock
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return ''
+end
+local ends = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[3]) or '0')
+if ARGV[4] == '' then
+  if ends > tonumber(redis.call('TIME')[1]) then
+    return ''
+  end
+else
+  redis.call('SREM', KEYS[4], ARGV[4])
+  if redis.call('SCARD', KEYS[4]) > 0 then
+    redis.call('SREM', KEYS[5], ARGV[3])
+    return ''
+  end
+end
+redis.call('HDEL', KEYS[2], 'size')
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return redis.call('HGET', KEYS[2], 'suffix') or ''
