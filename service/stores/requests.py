@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
-from redis.client import NEVER_DECODE, PubSub
+from redis.client import NEVER_DECODE
 
 from service.domain import ids
 from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits, LeaseLost
@@ -17,27 +17,15 @@ from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Su
 from service.domain.watches import GRACE_MS
 from service.domain.webhooks import target_of
 from service.stores import keys, scripts
-from service.stores.connection import Client, store_adapter, translate
+from service.stores.connection import Client, store_adapter
+from service.stores.endings import of_the_end
+from service.stores.waiting import Waiter, waiter
 
-# Level 1 costs a fraction of level 6 and loses little on JSON; a reel shrinks about tenfold.
-COMPRESSION_LEVEL = 1
 SCAN_CHUNK = 200
 SCAN_MOST = 2_000
 IDEMPOTENCY_LIFETIME = 86_400  # seconds
 SWEEP_WAIT_MAX_MS = 3_600_000
 LEFT_FOR = 10  # sweep intervals until what stands in the bulk queue is looked at again
-
-
-class RequestWaiter:
-    """A subscription to the end of one request."""
-
-    def __init__(self, pubsub: PubSub) -> None:
-        self._pubsub = pubsub
-
-    @translate
-    def wait(self, seconds: float) -> bool:
-        """Block until the request ends or ``seconds`` pass; tell whether it ended."""
-        return self._pubsub.get_message(ignore_subscribe_messages=True, timeout=max(seconds, 0.0)) is not None
 
 
 @store_adapter
@@ -166,13 +154,8 @@ class Requests:
                 pipe.execute_command("GET", keys.result(request_id), **options)
             return [None if packed is None else gzip.decompress(packed) for packed in pipe.execute()]
 
-    @contextmanager
-    def waiter(self, request_id: str) -> Iterator[RequestWaiter]:
-        with self._redis.pubsub() as pubsub:
-            translate(pubsub.subscribe)(keys.done(request_id))
-            # The confirmation is read here: what ends after it is heard, what ended before is in the state.
-            translate(pubsub.get_message)(timeout=1.0)
-            yield RequestWaiter(pubsub)
+    def waiter(self, request_id: str) -> AbstractContextManager[Waiter]:
+        return waiter(self._redis, keys.done(request_id))
 
     def page(
         self, account_id: str, *, status: str | None, username: str | None, cursor: str | None, limit: int
@@ -292,58 +275,9 @@ class Requests:
         return answer
 
     def _of_the_end(self, request: RequestRecord, fence: str, ending: Ending) -> tuple[list[Any], list[Any]]:
-        """Return keys and arguments of the script that ends a request."""
         shard = ids.shard_in(request.request_id)
-        delivery_id = ids.delivery_of(request.request_id)
-        host = str(target_of(request.webhook_url)) if request.webhook_url else ""
-        # Keys that are not used are named all the same.
-        batch_id, watch_id = request.batch_id or request.request_id, request.watch_id or request.request_id
-        summary_id = ids.delivery_of(batch_id)
-        names = [
-            keys.request(request.request_id),
-            keys.result(request.request_id),
-            keys.credits(request.account_id),
-            keys.ledger(request.account_id),
-            keys.open_requests(shard),
-            keys.stats(shard),
-            keys.delivery(delivery_id),
-            keys.due_hosts(shard),
-            keys.due(shard, host),
-            keys.account_deliveries(request.account_id),
-            keys.batch(batch_id),
-            keys.delivery(summary_id),
-            keys.due(shard, request.batch_host or ""),
-            keys.watch(watch_id),
-            keys.watch_seen(watch_id),
-            keys.watch_owed(watch_id),
-        ]
-        values: list[Any] = [
-            request.request_id,
-            fence,
-            ending.status,
-            ending.outcome,
-            ending.code,
-            ending.charge,
-            ending.item_count,
-            ending.retry_after,
-            gzip.compress(ending.envelope, COMPRESSION_LEVEL, mtime=0),
-            self._policy.result_ttl,
-            keys.done(request.request_id),
-            delivery_id,
-            host,
-            self._policy.pickup_grace * 1000,
-            ids.delivery_of(self._index_floor(request.request_id, shard, lifetimes=2)),
-            int(ending.cached),
-            summary_id,
-            request.batch_id or "",
-            keys.done(batch_id),
-            int(ending.silent),
-            " ".join(f"{item} {until}" for item, until in ending.remember.items()),
-            ending.source,
-            ending.owner,
-            ending.owner_name,
-        ]
-        return names, values
+        floor = ids.delivery_of(self._index_floor(request.request_id, shard, lifetimes=2))
+        return of_the_end(request, fence, ending, self._policy, floor)
 
     def trim(self, account_id: str) -> int:
         oldest = int(time.time() - self._policy.result_ttl) * 1000

@@ -50,7 +50,8 @@ def test_an_account_is_added_listed_and_taken_off(run: Callable[..., Result], se
 
     added = run("add", "@Anna", "7", "--note", "by letter, 3 May")
     assert added.exit_code == 0, added.output
-    told = "anna, id 42, id 7: opted out; erased 1 request(s), 0 shared result(s), 0 file(s), 1 remembered id(s)\n"
+    erased = "1 request(s), 0 shared result(s), 0 file(s), 1 remembered id(s)"
+    told = f"anna, id 42, id 7: opted out; erased {erased}\n"
     assert (added.stdout, added.stderr) == (told, "")
     assert services.requests.get(request_id) is None
 
