@@ -113,6 +113,26 @@ def test_addresses_cannot_be_made_up(simulator, media, pattern, replacement, com
     assert (response.status_code, response.text) == (403, complaint)
 
 
+def test_a_file_may_be_made_larger_than_it_was_drawn(simulator, media):
+    """The end of it is padding, ranges go through both, and what is larger already stays as it is."""
+    drawn = simulator.session(None).get(media["video"]).content
+    size = len(drawn) + 200_000
+    simulator.knobs(media_bytes=size)
+    padded = simulator.session(None).get(media["video"])
+    assert int(padded.headers["Content-Length"]) == size
+    assert padded.content == drawn + bytes(200_000)
+    part = {"Range": f"bytes={len(drawn) - 10}-{len(drawn) + 9}"}
+    response = simulator.session(None).get(media["video"], headers=part)
+    assert (response.status_code, response.content) == (206, drawn[-10:] + bytes(10))
+    last = simulator.session(None).get(media["video"], headers={"Range": "bytes=-70000"})
+    assert (len(last.content), last.headers["Content-Range"]) == (
+        70_000,
+        f"bytes {size - 70_000}-{size - 1}/{size}",
+    )
+    simulator.knobs(media_bytes=1)
+    assert simulator.session(None).get(media["video"]).content == drawn
+
+
 def test_addresses_may_be_short_lived(simulator):
     simulator.knobs(cdn_seconds=1)
     url = simulator.get("users/nasa/usernameinfo/").json()["user"]["hd_profile_pic_versions"][-1]["url"]
@@ -175,6 +195,7 @@ def test_an_unknown_knob_is_named(simulator):
         {"seed": 0.5},
         {"session_limit_per_minute": -1},
         {"cdn_seconds": -1},
+        {"media_bytes": 2**40},
         {"revoked_sessions": "1001"},
         {"scene_overrides": {"nasa": "gone"}},
         {"scene_overrides": {"no such": "empty"}},

@@ -29,6 +29,7 @@ class Knobs:
     hiker_status: int = 0
     graph_code: int = 0
     cdn_seconds: int = 0
+    media_bytes: int = 0
     revoked_sessions: frozenset[str] = field(default_factory=frozenset)
     scene_overrides: Mapping[str, str] = field(default_factory=dict)
 
@@ -133,6 +134,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "hiker_status": _whole(0, 599),
     "graph_code": _whole(0, 100_000),
     "cdn_seconds": _whole(0, 86_400),
+    "media_bytes": _whole(0, 10**9),
     "revoked_sessions": _sessions,
     "scene_overrides": _overrides,
 }
