@@ -86,6 +86,18 @@ def place_to_wait() -> Iterator[bool]:
             waiters.release()
 
 
+@contextmanager
+def sure_place_to_wait() -> Iterator[None]:
+    """Take a place as `place_to_wait`, for a caller who cannot be told to come back for the result.
+
+    Raises StoreUnavailable when all are taken.
+    """
+    with place_to_wait() as granted:
+        if not granted:
+            raise StoreUnavailable("Too many callers wait already. Try again shortly.")
+        yield
+
+
 def process_ends() -> bool:
     """Tell whether this process was told to end."""
     return context().stopping.is_set()

@@ -10,10 +10,10 @@ from dataclasses import replace
 import orjson
 from flask import Response, request
 
-from service.api.context import place_to_wait, services
+from service.api.context import services, sure_place_to_wait
 from service.api.results import result_of
 from service.domain.credits import ADJUSTMENT
-from service.domain.errors import FetchError, StoreUnavailable
+from service.domain.errors import FetchError
 from service.domain.operations import DOWNLOAD
 from service.domain.options import Options
 from service.domain.ports.media import MediaStream
@@ -35,8 +35,7 @@ def streamed(
     """
     with ExitStack() as held:
         # For as long as the file is sent, which is after this function has returned.
-        if not held.enter_context(place_to_wait()):
-            raise StoreUnavailable("Too many downloads are under way. Try again shortly.")
+        held.enter_context(sure_place_to_wait())
         asked = _range()
         found = result_of(DOWNLOAD, target, replace(options, first_byte=_first_byte(asked)))
         file = orjson.loads(found[1])["data"]

@@ -238,6 +238,21 @@ def test_a_result_that_comes_too_late_costs_nothing(make: Callable[..., Front]) 
     assert front.available() == before
 
 
+def test_who_finds_no_place_to_wait_is_turned_away_before_anything_is_fetched(
+    make: Callable[..., Front],
+) -> None:
+    front = make(sync_waiters=1)
+    waiters = front.app.extensions["storyhook"].waiters
+    with waiters:
+        for path in ("/v1/user/stories", "/v1/story/download"):
+            response = get(front, path, user_id="5", id="5")
+            assert (response.status_code, response.json["exc_type"]) == (503, "ServiceUnavailable")
+            assert response.headers["x-hiker-info"] == "reqs=0"
+            assert int(response.headers["Retry-After"]) > 0
+    assert front.queue.published == []
+    assert asked(front, "/v1/user/stories").status_code == 200
+
+
 def test_share_links_are_read_without_asking_anybody(front: Front) -> None:
     code = "aGlnaGxpZ2h0OjE4MTQ2MjE2Njk4MDIyMTc0"
     shared = {"pk": 18146216698022174, "type": "highlight"}

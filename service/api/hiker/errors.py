@@ -7,6 +7,7 @@ from typing import Any
 from service.domain.errors import (
     AccountPrivate,
     InsufficientCredits,
+    StoreUnavailable,
     StoryhookError,
     UpstreamBlocked,
     UpstreamFailed,
@@ -21,6 +22,7 @@ COST = "x-hiker-info"
 _NAMES: dict[type[StoryhookError], str] = {
     AccountPrivate: "PrivateAccount",
     InsufficientCredits: "InsufficientFunds",
+    StoreUnavailable: "ServiceUnavailable",
     UpstreamBlocked: "ServiceUnavailable",
     UpstreamTimeout: "GatewayTimeout",
     UpstreamFailed: "BadGateway",
