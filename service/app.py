@@ -5,7 +5,6 @@ from __future__ import annotations
 from threading import Event
 
 from flask import Flask, Response, redirect, request, send_from_directory
-from flask_smorest import Api
 from swagger_ui_bundle import swagger_ui_path
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as BaseResponse
@@ -27,20 +26,9 @@ from service.api import (
 from service.api.context import AppContext, exchange_id, install
 from service.api.hiker import routes as hiker
 from service.api.parsing import cut_at
-from service.api.schemas import ErrorSchema
+from service.api.specification import documented_api
 from service.config import Settings
 from service.domain.ports import Services
-
-DESCRIPTION = (
-    "Fetch Instagram stories, at once or by signed webhook, paid in credits. Authorize with a token "
-    "from /auth/login or an API key from /keys."
-)
-
-
-class DocumentedApi(Api):
-    """flask-smorest's Api, documenting our form of errors."""
-
-    ERROR_SCHEMA = ErrorSchema
 
 
 def create_app(settings: Settings, services: Services, stopping: Event | None = None) -> Flask:
@@ -74,13 +62,7 @@ def create_app(settings: Settings, services: Services, stopping: Event | None = 
 
 
 def _register_api(app: Flask) -> None:
-    api = DocumentedApi(app)
-    bearer = {"type": "http", "scheme": "bearer", "description": "JWT or API key (sk_live_...)"}
-    header = {"type": "apiKey", "in": "header", "name": "x-access-key", "description": "API key"}
-    api.spec.components.security_scheme("bearer", bearer)
-    api.spec.components.security_scheme("accessKey", header)
-    api.spec.options["security"] = [{"bearer": []}, {"accessKey": []}]
-    api.spec.options["info"] = {"description": DESCRIPTION, "license": {"name": "MIT"}}
+    api = documented_api(app)
     for blueprint in (
         fetches.blueprint,
         downloads.blueprint,

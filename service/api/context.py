@@ -87,14 +87,11 @@ def place_to_wait() -> Iterator[bool]:
 
 
 @contextmanager
-def sure_place_to_wait() -> Iterator[None]:
-    """Take a place as `place_to_wait`, for a caller who cannot be told to come back for the result.
-
-    Raises StoreUnavailable when all are taken.
-    """
+def place_needed() -> Iterator[None]:
+    """As `place_to_wait`, for a call that cannot turn 202. Raises StoreUnavailable when all are taken."""
     with place_to_wait() as granted:
         if not granted:
-            raise StoreUnavailable("Too many callers wait already. Try again shortly.")
+            raise StoreUnavailable("Too many callers wait or download already. Try again shortly.")
         yield
 
 

@@ -107,7 +107,7 @@ def options_in(body: dict[str, Any]) -> Options:
 
 
 def target_fields(operation: Operation) -> dict[str, Any]:
-    """Return the fields of which one names what is asked for."""
+    """Return the fields of which exactly one names what is asked for."""
     return {
         each.field: fields.Str(
             validate=validate.Length(1, each.longest),
@@ -120,6 +120,7 @@ def target_fields(operation: Operation) -> dict[str, Any]:
 def _schema(operation: Operation) -> type[FetchSchema]:
     """Return the schema of an operation's body."""
     made: dict[str, Any] = target_fields(operation)
+    made["one_of"] = list(made)
     if operation.counted and not operation.single:
         made["amount"] = amount_field()
     if operation.shaped:

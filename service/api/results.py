@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from service.actions.submit import submit
-from service.api.context import account, services, sure_place_to_wait, wait
+from service.api.context import account, place_needed, services, wait
 from service.domain.errors import Conflict, StoryhookError, UpstreamTimeout, fetch_error
 from service.domain.options import Options
 from service.domain.requests import CANCELLED, SUCCEEDED, RequestRecord
@@ -18,11 +18,12 @@ def result_of(operation: str, target: Target, options: Options) -> tuple[Request
     """Submit a request, wait for its end, and return it with its envelope (JSON).
 
     Raises what it ended with; UpstreamTimeout when it has not ended in time: then it costs nothing; and
-    StoreUnavailable when too many wait already: then nothing was asked for.
+    StoreUnavailable when too many wait already: then nothing was submitted.
     """
-    with sure_place_to_wait():
-        asker = account().account_id
-        record, _ = submit(services(), asker, operation, target, waited_for=True, options=options)
+    with place_needed():
+        record, _ = submit(
+            services(), account().account_id, operation, target, waited_for=True, options=options
+        )
         record = wait(record, services().policy.sync_deadline)
     if not record.is_final and services().requests.abandon(record.request_id):
         raise UpstreamTimeout("There is no result yet. Try again.", retry_after=RETRY_AFTER)

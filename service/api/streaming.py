@@ -10,7 +10,7 @@ from dataclasses import replace
 import orjson
 from flask import Response, request
 
-from service.api.context import services, sure_place_to_wait
+from service.api.context import place_needed, services
 from service.api.results import result_of
 from service.domain.credits import ADJUSTMENT
 from service.domain.errors import FetchError
@@ -35,7 +35,7 @@ def streamed(
     """
     with ExitStack() as held:
         # For as long as the file is sent, which is after this function has returned.
-        held.enter_context(sure_place_to_wait())
+        held.enter_context(place_needed())
         asked = _range()
         found = result_of(DOWNLOAD, target, replace(options, first_byte=_first_byte(asked)))
         file = orjson.loads(found[1])["data"]
