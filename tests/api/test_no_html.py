@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from service.app import create_app
-from tests.api.support import PROTECTED, STORIES, Front, assert_error
+from tests.api.support import HIKER, PROTECTED, STORIES, Front, assert_error
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW"]
 ODD = [
@@ -72,6 +72,22 @@ def test_html_never_comes_back(table: Front, method: str, path: str) -> None:
         if response.status_code >= 400 and method != "HEAD":
             assert response.json["success"] is False, about
             assert response.json["requestId"] == response.headers["X-Request-Id"], about
+        if method == "HEAD":
+            assert response.data == b"", about
+
+
+@pytest.mark.parametrize("path", [*HIKER, "/v1/", "/v2/nothing", "/gql/user", "/sys/<b>", "/v1//user/stories"])
+@pytest.mark.parametrize("method", METHODS)
+def test_nor_does_it_from_hikerapis_routes(table: Front, method: str, path: str) -> None:
+    for headers in ({}, {**table.me.headers, "Accept": "text/html"}):
+        response = table.client.open(path, method=method, headers=headers)
+        about = f"{method} {path} {sorted(headers)} -> {response.status_code} {response.content_type}"
+
+        assert "html" not in (response.content_type or ""), about
+        assert response.status_code < 500, about
+        if response.status_code >= 400 and method != "HEAD":
+            assert set(response.json) in ({"detail"}, {"detail", "exc_type"}), about
+            assert response.headers["x-hiker-info"] == "reqs=0", about
         if method == "HEAD":
             assert response.data == b"", about
 

@@ -21,7 +21,7 @@ BODY = {"username": "nasa", "every": "15m", "webhookUrl": HOOK}
 SHOWN = {
     "success", "watchId", "username", "every", "webhookUrl", "onlyNew", "heartbeat", "maxAge", "status",
     "pauseReason", "createdAt", "nextRunAt", "lastRunAt", "lastRequestId", "lastOutcome", "runs",
-    "itemsDelivered",
+    "itemsDelivered", "shape", "archive",
 }  # fmt: skip
 
 
@@ -55,7 +55,8 @@ def test_a_new_watch_is_shown_whole(front: Front) -> None:
     assert set(made) == SHOWN
     expected = {
         "success": True, "username": "nasa", "every": "15m", "webhookUrl": HOOK, "onlyNew": True,
-        "heartbeat": False, "maxAge": 60, "status": "active", "pauseReason": None,
+        "heartbeat": False, "maxAge": 60, "shape": "raw", "archive": False, "status": "active",
+        "pauseReason": None,
         "nextRunAt": made["createdAt"], "lastRunAt": None, "lastRequestId": None, "lastOutcome": None,
         "runs": 0, "itemsDelivered": 0,
     }  # fmt: skip
@@ -68,7 +69,9 @@ def test_a_new_watch_is_shown_whole(front: Front) -> None:
 
 
 def test_all_that_can_be_asked_for_is_kept(front: Front) -> None:
-    asked = {"every": "0 8 * * mon-fri", "onlyNew": False, "heartbeat": True, "maxAge": 3600}
+    asked = {
+        "every": "0 8 * * mon-fri", "onlyNew": False, "heartbeat": True, "maxAge": 3600, "shape": "story",
+    }  # fmt: skip
     made = add(front, **asked).json
     assert {name: made[name] for name in asked} == asked
 
@@ -95,6 +98,9 @@ def test_all_that_can_be_asked_for_is_kept(front: Front) -> None:
         ("maxAge", -1),
         ("maxAge", 3601),
         ("maxAge", "60"),
+        ("shape", "v1"),
+        ("archive", "yes"),
+        ("amount", 5),
         ("interval", "15m"),
     ],
 )
