@@ -23,10 +23,11 @@ from service.config import Settings
 from service.domain.accounts import Account
 from service.domain.errors import FetchError, Retry
 from service.domain.ports import Services
+from service.domain.ports.media import MediaFiles
 from tests.conftest import RecordingQueue, make_services
 from tests.upstreams import StoriesByName
 from workers import gather, scrape
-from workers.sources.contract import Found, GoOn, always, reel_found
+from workers.sources.contract import Found, GoOn, Source, always, reel_found
 
 STORIES = "/api/instagram/stories"
 BATCH = f"{STORIES}/batch"
@@ -288,21 +289,26 @@ class Front:
         return self.services.credits.balance((caller or self.me).account.account_id).available
 
     @contextmanager
-    def working(self, answer: Found | Exception = FOUND) -> Iterator[FakeSource]:
-        """Play the worker: run whatever is published, in a thread, until the block is left."""
-        source = FakeSource(answer)
+    def working(
+        self, answer: Found | Exception = FOUND, *, source: Source | None = None
+    ) -> Iterator[FakeSource]:
+        """Play the worker: run whatever is published, in a thread, until the block is left.
+
+        It asks ``source``, or one that gives the ``answer``, which is returned.
+        """
+        fake = FakeSource(answer)
         stop = threading.Event()
         failures: list[BaseException] = []
-        thread = threading.Thread(target=self._work_off, args=(source, stop, failures), daemon=True)
+        thread = threading.Thread(target=self._work_off, args=(source or fake, stop, failures), daemon=True)
         thread.start()
         try:
-            yield source
+            yield fake
         finally:
             stop.set()
             thread.join(10)
         assert not failures, failures
 
-    def _work_off(self, source: FakeSource, stop: threading.Event, failures: list[BaseException]) -> None:
+    def _work_off(self, source: Source, stop: threading.Event, failures: list[BaseException]) -> None:
         done = 0
         try:
             while not stop.wait(0.002):
@@ -324,13 +330,15 @@ def make_front(
     *,
     sync_waiters: int | None = None,
     metrics_token: str = "",
+    media: MediaFiles | None = None,
     **policy: object,
 ) -> Front:
-    """Build a front end with parts of the settings and of the policy changed."""
+    """Build a front end with parts of the settings, the services and the policy changed."""
     settings = replace(
         settings, sync_waiters=sync_waiters or settings.sync_waiters, metrics_token=metrics_token
     )
     services = make_services(settings, redis, queue, **policy)
+    services = replace(services, media=media or services.media)
     app = create_app(settings, services)
     me, other = (make_caller(services, f"{name}@example.com") for name in ("me", "other"))
     return Front(app, settings, services, queue, redis, me, other)

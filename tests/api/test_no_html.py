@@ -76,7 +76,9 @@ def test_html_never_comes_back(table: Front, method: str, path: str) -> None:
             assert response.data == b"", about
 
 
-@pytest.mark.parametrize("path", [*HIKER, "/v1/", "/v2/nothing", "/gql/user", "/sys/<b>", "/v1//user/stories"])
+@pytest.mark.parametrize(
+    "path", [*HIKER, "/v1/", "/v2/nothing", "/gql/user", "/sys/<b>", "/v1//user/stories"]
+)
 @pytest.mark.parametrize("method", METHODS)
 def test_nor_does_it_from_hikerapis_routes(table: Front, method: str, path: str) -> None:
     for headers in ({}, {**table.me.headers, "Accept": "text/html"}):

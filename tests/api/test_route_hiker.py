@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,27 +19,11 @@ from service.domain.errors import (
     UpstreamTimeout,
     UserNotFound,
 )
-from service.domain.operations import HIGHLIGHT, HIGHLIGHTS, STORIES, STORY, USER
+from service.domain.operations import STORIES
+from tests.api.answers import ANSWERS, HIGHLIGHT_REEL, NASA, REEL, TRAY, USER_OBJECT
 from tests.api.support import Front
-from workers.simulator import payload_reels, payload_users, world
-from workers.simulator.ids import user_id_of
-from workers.simulator.scenes import scene_of_name
-from workers.sources.contract import Found, reel_found
+from workers.sources.contract import reel_found
 
-NOW = time.time()
-NASA = world.Person(user_id_of("nasa"), "nasa", scene_of_name("nasa"))
-USER_OBJECT = payload_users.user_full(NASA, NOW)
-REEL = payload_reels.story_feed(NASA, world.stories(NASA, NOW), NOW)["reel"]
-TRAY = [payload_reels.highlight_tray_entry(NASA, each, NOW) for each in world.highlights(NASA)]
-HIGHLIGHT_REEL = payload_reels.highlight_reel(NASA, world.highlights(NASA)[0], NOW)
-
-ANSWERS = {
-    STORIES: reel_found(str(NASA.id), USER_OBJECT, REEL),
-    STORY: Found({"id": NASA.id, "user": REEL["user"], "items": REEL["items"][:1]}),
-    HIGHLIGHTS: Found({"id": NASA.id, "user": USER_OBJECT, "tray": TRAY}),
-    HIGHLIGHT: Found(HIGHLIGHT_REEL),
-    USER: Found({"id": NASA.id, "user": USER_OBJECT}),
-}
 WITH_BODY = [route for route in ROUTES if route.form is not None]
 STORY_KEYS = [
     "pk", "id", "code", "taken_at", "media_type", "product_type", "thumbnail_url", "user", "video_url",
