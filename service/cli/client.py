@@ -70,17 +70,19 @@ class Api:
         self._transport = Transport(server, stop=stop)
         self._wait = wait
         self._run = uuid.uuid4()
+        self._archives = True  # until the server says otherwise
 
     # --- stories -----------------------------------------------------------------------------------
 
-    def stories(self, name: str, max_age: int | None = None) -> Answer:
+    def stories(self, name: str, max_age: int | None = None, *, archive: bool = False) -> Answer:
         """Return the envelope of a name's stories, also one that has not ended in time.
 
-        ``max_age`` None is the server's own.
+        ``max_age`` None is the server's own. ``archive`` has the media kept, by a server that does that.
         """
         deadline = time.monotonic() + self._wait
+        body = {"username": name, **({} if max_age is None else {"maxAge": max_age})}
         with self._transport.session() as session:
-            answer = self._envelope(self._submission(session, name, max_age), deadline)
+            answer = self._submitted(session, body, deadline, archive=archive)
             look = self._look(session, f"/api/requests/{answer.envelope['requestId']}")
             while not answer.ended and (left := deadline - time.monotonic()) > 0:
                 if self._transport.pause(min(answer.pause, left)):
@@ -88,17 +90,28 @@ class Api:
                 answer = self._envelope(look, deadline)
         return answer
 
+    def _submitted(
+        self, session: requests.Session, body: dict[str, Any], deadline: float, *, archive: bool
+    ) -> Answer:
+        if archive and self._archives:
+            try:
+                return self._envelope(self._submission(session, {**body, "archive": True}), deadline)
+            except NoAnswer as refusal:
+                if refusal.status != requests.codes.unprocessable or "archive" not in refusal.details:
+                    raise
+                self._archives = False
+        return self._envelope(self._submission(session, body), deadline)
+
     def _envelope(self, send: Send, deadline: float) -> Answer:
         reply = self._transport.ask(send, deadline, is_answer=_is_envelope)
         return Answer(reply.body, reply.content, reply.pause)
 
-    def _submission(self, session: requests.Session, name: str, max_age: int | None) -> Send:
-        body = {"username": name, **({} if max_age is None else {"maxAge": max_age})}
-        key = str(uuid.uuid5(self._run, name))
+    def _submission(self, session: requests.Session, body: dict[str, Any]) -> Send:
+        url = f"{self._transport.url}/api/instagram/stories"
+        key = str(uuid.uuid5(self._run, body["username"]))
 
         def send(hold: float) -> requests.Response:
             headers = {"Idempotency-Key": key, "Prefer": f"wait={int(hold)}"}
-            url = f"{self._transport.url}/api/instagram/stories"
             return session.post(url, json=body, headers=headers, **manner(hold))
 
         return send
@@ -213,10 +226,9 @@ class Api:
             gone = method == "DELETE" and sent > 1 and status == requests.codes.not_found
             return gone or status == requests.codes.no_content or (bool(said) and status in {200, 201, 202})
 
+        until = time.monotonic() + min(CALL_LIMIT, self._wait)
         with self._transport.session() as session:
-            return self._transport.ask(
-                send, time.monotonic() + min(CALL_LIMIT, self._wait), is_answer=is_answer
-            )
+            return self._transport.ask(send, until, is_answer=is_answer)
 
 
 def has_ended(batch: dict[str, Any]) -> bool:

@@ -49,7 +49,7 @@ class Result:
     "folder",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Save new stories as DIR/<username>/<taken at>_<pk>.<jpg|mp4> and the envelope as "
+    help="Save new stories as DIR/<username>/<taken at>_<pk>.<jpg|mp4|...> and the envelope as "
     "<requestId>.json; print the paths of new stories, unless --json or --table is given.",
 )
 @click.option(
@@ -100,7 +100,7 @@ def fetch(
         with sigterm_raises():
             found = find_server(server, key)
             wanted = parse_names(names, sys.stdin)
-            saver = Saver(folder, simulated=found.simulated, stop=stop) if folder else None
+            saver = Saver(folder, found, stop=stop) if folder else None
             api = Api(found, wait=wait, stop=stop)
             results = in_order(lambda name: _fetched(api, saver, name, max_age, stop), wanted, jobs)
             form = form or ("paths" if saver else "table" if sys.stdout.isatty() else "json")
@@ -159,7 +159,7 @@ def _fetched(api: Api, saver: Saver | None, name: str, max_age: int | None, stop
     if stop.is_set():
         return Result(name)
     try:
-        answer = api.stories(name, max_age)
+        answer = api.stories(name, max_age, archive=saver is not None)
     except Stopped:
         return Result(name)
     except NoAnswer as problem:

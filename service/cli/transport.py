@@ -90,12 +90,8 @@ class Transport:
 
     def session(self) -> requests.Session:
         """Return a session that sends the key, and nobody else's."""
-        session = requests.Session()
-        session.headers["User-Agent"] = USER_AGENT
-        # As `auth`, because requests would put what a .netrc holds over a plain header.
+        session = session_without_key(self._server)
         session.auth = self._authorize
-        session.trust_env = not is_loopback(self._server.url)  # no proxy leads to this machine
-        session.verify = self._server.ca_file or True
         return session
 
     def pause(self, seconds: float) -> bool:
@@ -137,6 +133,17 @@ class Transport:
         except requests.RequestException as error:
             passes = not isinstance(error, requests.exceptions.SSLError)
             raise NoAnswer(f"{self.url} could not be reached: {reason(error)}", passes=passes) from None
+
+
+def session_without_key(server: Server) -> requests.Session:
+    """Return a session for what a server gives to everybody: no key is sent, and no password of a .netrc."""
+    session = requests.Session()
+    session.headers["User-Agent"] = USER_AGENT
+    # As `auth`, because requests would put what a .netrc holds over a plain header.
+    session.auth = lambda request: request
+    session.trust_env = not is_loopback(server.url)  # no proxy leads to this machine
+    session.verify = server.ca_file or True
+    return session
 
 
 def manner(hold: float, answer_limit: float = ANSWER_LIMIT) -> dict[str, Any]:

@@ -41,6 +41,44 @@ def test_the_age_that_is_asked_for_is_in_the_body(api: Api, service: Service) ->
     assert service.requests[0].get_json() == {"username": "nasa", "maxAge": 0}
 
 
+def no_archive(sentence: str) -> Response:
+    details = {"archive": [sentence]}
+    return answer({**refused("validation_error"), "details": details}, 422)
+
+
+@pytest.mark.parametrize("sentence", ["This service keeps no media: leave it out.", "Unknown field."])
+def test_a_server_without_an_archive_is_asked_for_one_once_a_run(
+    api: Api, service: Service, sentence: str
+) -> None:
+    service.will("nasa", no_archive(sentence), answer(found("nasa")))
+    assert api.stories("nasa", 5, archive=True).succeeded
+    assert api.stories("esa", archive=True).succeeded
+    assert [request.get_json() for request in service.requests] == [
+        {"username": "nasa", "maxAge": 5, "archive": True},
+        {"username": "nasa", "maxAge": 5},
+        {"username": "esa"},
+    ]
+    assert service.keys()[0] == service.keys()[1], "nasa could be charged twice"
+
+
+def test_an_archive_is_asked_for_each_name(api: Api, service: Service) -> None:
+    for name in ("nasa", "esa"):
+        assert api.stories(name, archive=True).succeeded
+    assert all(request.get_json()["archive"] is True for request in service.requests)
+
+
+@pytest.mark.parametrize(("status", "field"), [(422, "username"), (400, "archive"), (503, "archive")])
+def test_another_refusal_is_not_about_the_archive(
+    service: Service, stop: NoSleep, status: int, field: str
+) -> None:
+    api = Api(Server(service.url, KEY), wait=0, stop=stop)
+    service.will("nasa", answer({**refused("some_code"), "details": {field: ["No."]}}, status))
+    with pytest.raises(NoAnswer):
+        api.stories("nasa", archive=True)
+    assert api.stories("esa", archive=True).succeeded
+    assert [request.get_json().get("archive") for request in service.requests] == [True, True]
+
+
 @pytest.mark.parametrize("status", [403, 404, 451, 503, 504, 502, 409])
 def test_an_outcome_is_an_answer_whatever_its_status(api: Api, service: Service, status: int) -> None:
     service.will("nasa", answer(failed("nasa", "some_code"), status, Retry_After="9"))

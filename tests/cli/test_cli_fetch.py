@@ -162,8 +162,14 @@ def test_new_stories_are_told_by_their_paths(
     assert told.stderr == "storyhook: nasa: story 2 not saved: it has neither video nor image\n"
     assert told.exit_code == 1
     assert (out / "esa" / "req_esa.json").exists()
+    assert all(request.get_json()["archive"] is True for request in service.requests)
     again = run(service, "nasa", "esa", "--save", str(out), "--json")
     assert len(lines(again.stdout)) == 2
+
+
+def test_media_that_nobody_saves_are_not_archived(service: Service) -> None:
+    run(service, "nasa")
+    assert service.requests[0].get_json() == {"username": "nasa"}
 
 
 def test_words_of_a_server_do_not_steer_a_terminal(service: Service) -> None:

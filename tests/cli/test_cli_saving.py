@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import ssl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from service.cli import saving
 from service.cli.client import Answer
-from service.cli.saving import MediaError, Saved, Saver, best, check_media_url, file_name
+from service.cli.dev_cert import dev_cert
+from service.cli.media_sources import MediaError, StoryFile, archived_at, best, check_media_url
+from service.cli.saving import Saved, Saver, file_name
+from service.cli.servers import Server
 from service.domain.errors import ConfigurationError
-from tests.cli.support import CDN, NoSleep, found, photo, video
+from tests.cli.support import CDN, KEY, NoSleep, found, photo, video
 
 JPEG = b"\xff\xd8\xff" + b"x" * 200_000
 PHOTO_NAME = "20261121T010011Z_{}.jpg"
@@ -78,11 +85,11 @@ def test_what_only_looks_like_the_cdn(url: object) -> None:
 
 def test_the_largest_image_is_the_best() -> None:
     item = photo(1, (480, 853), (1080, 1920), (1200, 1200))
-    assert best(item) == (f"{CDN}/i/1_1080x1920.jpg?oe=1", "jpg")
+    assert best(item) == StoryFile(f"{CDN}/i/1_1080x1920.jpg?oe=1", "jpg")
 
 
 def test_a_video_is_taken_before_its_cover() -> None:
-    assert best(video(1, (480, 853), (720, 1280))) == (f"{CDN}/v/1_720x1280.mp4", "mp4")
+    assert best(video(1, (480, 853), (720, 1280))) == StoryFile(f"{CDN}/v/1_720x1280.mp4", "mp4")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +172,7 @@ def stop() -> NoSleep:
 
 @pytest.fixture
 def saver(tmp_path: Path, cdn: Cdn, stop: NoSleep) -> Saver:
-    return Saver(tmp_path / "out", simulated=cdn.url, stop=stop)
+    return Saver(tmp_path / "out", Server(f"{cdn.url}/prefix", KEY, simulated=cdn.url), stop=stop)
 
 
 PHOTO = photo(1, (1080, 1920))
@@ -287,7 +294,7 @@ def test_a_file_in_the_folders_place_is_told(saver: Saver, tmp_path: Path) -> No
 def test_a_folder_that_cannot_be_is_refused_before_anything_is_asked(tmp_path: Path, stop: NoSleep) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ConfigurationError, match=r"--save .*file"):
-        Saver(tmp_path / "file" / "out", simulated="", stop=stop)
+        Saver(tmp_path / "file" / "out", Server(), stop=stop)
 
 
 def test_abandoning_removes_what_is_half_written(saver: Saver, tmp_path: Path) -> None:
@@ -301,3 +308,173 @@ def test_abandoning_removes_what_is_half_written(saver: Saver, tmp_path: Path) -
     with pytest.raises(FileNotFoundError):  # where the process would end, the name is not given
         write()
     assert list((tmp_path / "out").iterdir()) == []
+
+
+# --- from the archive ------------------------------------------------------------------------------
+
+HEIC = b"kept" * 30_000
+QUERY = "expires=1795827611&signature=abc-_"
+
+
+def archived(item: dict[str, Any], body: bytes = HEIC, content_type: str = "image/heic") -> dict[str, Any]:
+    """Return an item of media that a server of another name keeps."""
+    digest, ending = hashlib.sha256(body).hexdigest(), content_type.partition("/")[2]
+    url = f"https://stories.example/archive/{digest}.{'jpg' if ending == 'jpeg' else ending}?{QUERY}"
+    kept = {"sha256": digest, "contentType": content_type, "size": len(body)}
+    return {**item, "archiveUrl": url, "archive": kept}
+
+
+def archive_path(item: dict[str, Any]) -> str:
+    return f"/prefix{archived_at(item['archiveUrl'])}".partition("?")[0]
+
+
+KEPT = archived(PHOTO)
+
+
+def kept(body: bytes = HEIC) -> Response:
+    return Response(body, content_type="image/heic")
+
+
+def paths(cdn: Cdn) -> list[str]:
+    return [request.path for request in cdn.asked]
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://a.example/archive/{}.jpg?x=1&y=2#z", "/archive/{}.jpg?x=1&y=2"),
+        ("https://a.example/some/archive/archive/{}.mp4?", "/archive/{}.mp4?"),
+        ("/archive/{}.webp?x=1", "/archive/{}.webp?x=1"),
+        ("https://a.example/archive/{}.html?x=1", None),
+        ("https://a.example/archive/../{}.jpg?x=1", None),
+        ("https://a.example/archive/{}.jpg/?x=1", None),
+        ("https://a.example/{}.jpg?x=1", None),
+        ("https://a.example\\archive/{}.jpg", None),
+        ("https://a.example/archive/{}.jpg?x=1\r\nHost: b", None),
+        ("https://[/archive/{}.jpg", None),
+        ("", None),
+        (None, None),
+        ({"{}": 1}, None),
+    ],
+)
+def test_what_is_an_address_of_the_archive(url: Any, place: str | None) -> None:
+    digest = "0f" * 32
+    given = url.format(digest) if isinstance(url, str) else url
+    assert archived_at(given) == (place and place.format(digest))
+
+
+@pytest.mark.parametrize(
+    ("content_type", "ending"),
+    [
+        ("image/jpeg", "jpg"),
+        ("image/png", "png"),
+        ("image/webp", "webp"),
+        ("image/heic", "heic"),
+        ("video/mp4", "mp4"),
+    ],
+)
+def test_what_is_kept_comes_from_the_configured_server_only(
+    saver: Saver, cdn: Cdn, tmp_path: Path, content_type: str, ending: str
+) -> None:
+    item = archived(PHOTO, content_type=content_type)
+    cdn.will(archive_path(item), Response(HEIC, content_type=content_type))
+    saved = saver.save("nasa", reel(item))
+    assert saved == Saved([tmp_path / f"out/nasa/20261121T010011Z_1.{ending}"], [])
+    assert saved.files[0].read_bytes() == HEIC
+    [asked] = cdn.asked
+    assert (asked.path, asked.query_string.decode()) == (archive_path(item), QUERY)
+    assert f"http://{asked.headers['Host']}" == cdn.url
+    assert not {"Authorization", "Cookie"} & set(asked.headers.keys())
+    assert saver.save("nasa", reel({**PHOTO, "taken_at": 5})) == Saved()
+    assert len(cdn.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"archiveError": "too_large"},
+        {"archiveUrl": None},
+        {"archiveUrl": "https://stories.example/other/x.jpg"},
+        {"archive": None},
+        {"archive": {**KEPT["archive"], "sha256": "x"}},
+        {"archive": {**KEPT["archive"], "contentType": "text/html"}},
+    ],
+)
+def test_what_is_not_kept_comes_from_the_cdn(saver: Saver, cdn: Cdn, changes: dict[str, Any]) -> None:
+    cdn.will(archive_path(KEPT), kept())
+    [path] = saver.save("nasa", reel({**KEPT, **changes})).files
+    assert (path.name, path.read_bytes()) == (PHOTO_NAME.format(1), JPEG)
+    assert paths(cdn) == ["/i/1_1080x1920.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "tries"),
+    [
+        (Response("expired", 403), 1),
+        (Response("gone", 404), 1),
+        (Response(status=302, headers={"Location": "/elsewhere"}), 1),
+        (Response("<html>", content_type="text/html"), 1),
+        (Response("busy", 503), saving.TRIES),
+    ],
+)
+def test_a_link_that_fails_leads_to_the_cdn(saver: Saver, cdn: Cdn, answer: Response, tries: int) -> None:
+    cdn.will(archive_path(KEPT), answer)
+    saved = saver.save("nasa", reel(KEPT))
+    assert ([path.name for path in saved.files], saved.failures) == ([PHOTO_NAME.format(1)], [])
+    assert paths(cdn) == [archive_path(KEPT)] * tries + ["/i/1_1080x1920.jpg"]
+
+
+def test_what_both_refuse_is_told_of_both(saver: Saver, cdn: Cdn) -> None:
+    cdn.server.clear()
+    cdn.will(archive_path(KEPT), Response("expired", 403))
+    cdn.will("/i/1_1080x1920.jpg", Response("gone", 404))
+    assert saver.save("nasa", reel(KEPT)).failures == [
+        "story 1 not saved: the archive answered 403; the CDN answered 404"
+    ]
+
+
+def test_other_bytes_than_were_kept_are_asked_for_again(saver: Saver, cdn: Cdn, stop: NoSleep) -> None:
+    cdn.will(archive_path(KEPT), kept(HEIC[:-1] + b"x"), kept())
+    [path] = saver.save("nasa", reel(KEPT)).files
+    assert path.read_bytes() == HEIC
+    assert len(stop.waits) == 1
+
+
+@pytest.mark.parametrize("body", [HEIC + b"x", HEIC[:-1], b""])
+def test_other_bytes_than_were_kept_are_never_saved(
+    saver: Saver, cdn: Cdn, tmp_path: Path, body: bytes
+) -> None:
+    cdn.will(archive_path(KEPT), kept(body))
+    saved = saver.save("nasa", reel(KEPT, VIDEO))
+    assert saved.failures == ["story 1 not saved: the archive sent other bytes than it kept"]
+    assert paths(cdn) == [archive_path(KEPT)] * saving.TRIES + ["/v/2_720x1280.mp4"]
+    assert saved_in(tmp_path) == ["nasa/20261121T010011Z_2.mp4", "nasa/req_nasa.json"]
+
+
+def test_an_archived_item_without_a_name_is_told_once(saver: Saver, cdn: Cdn) -> None:
+    saved = saver.save("nasa", reel({**KEPT, "taken_at": None}))
+    assert saved.failures == ["story 1 not saved: it has no pk or no taken_at"]
+    assert cdn.asked == []
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[tuple[HTTPServer, Path]]:
+    """A server that speaks https, and the file of its authority."""
+    folder = tmp_path / "tls"
+    assert CliRunner().invoke(dev_cert, ["--folder", str(folder)]).exit_code == 0
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    with HTTPServer(ssl_context=context) as server:
+        yield server, folder / "ca.pem"
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_archive_is_trusted_as_the_server_is(
+    tls_server: tuple[HTTPServer, Path], cdn: Cdn, stop: NoSleep, tmp_path: Path, trusted: bool
+) -> None:
+    served, authority = tls_server
+    served.expect_request(archive_path(KEPT)).respond_with_response(kept())
+    url = served.url_for("/prefix")
+    server = Server(url, KEY, simulated=cdn.url, ca_file=str(authority) if trusted else "")
+    [path] = Saver(tmp_path / "out", server, stop=stop).save("nasa", reel(KEPT)).files
+    assert path.read_bytes() == (HEIC if trusted else JPEG)

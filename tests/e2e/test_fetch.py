@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -86,6 +87,21 @@ def test_media_are_saved_once(fetch: Callable, tmp_path: Path) -> None:
     # The same reels: nasa may have posted meanwhile.
     again = fetch("nasa", "stickers_x", "--max-age", "3600", "--save", str(out))
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_what_is_saved_comes_from_the_archive(stack: Stack, fetch: Callable, tmp_path: Path) -> None:
+    told = fetch("stickers_kept", "--max-age", "0", "--save", str(tmp_path))
+    assert (told.returncode, told.stderr) == (0, "")
+    files = [Path(line) for line in told.stdout.splitlines()]
+    [envelope] = tmp_path.rglob("req_*.json")
+    items = {item["pk"]: item for item in json.loads(envelope.read_bytes())["data"]["items"]}
+    assert len(files) == len(items) > 0
+    for file in files:
+        kept = items[file.stem.partition("_")[2]]["archive"]
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == kept["sha256"]
+    asked = stack.simulator.calls()["by_endpoint"]
+    of_the_cdn = sum(count for endpoint, count in asked.items() if endpoint.startswith("cdn"))
+    assert of_the_cdn == len(items), "the CDN is asked by the worker, and by nobody else"
 
 
 def test_a_crontab_line_needs_a_home_and_a_config_file_only(
