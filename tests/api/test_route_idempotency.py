@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
 
+from service.config import Settings
 from service.domain.credits import Balance
-from tests.api.support import CREDITS, STORIES, Caller, Front
+from tests.api.support import CREDITS, STORIES, Caller, Front, fake_store, make_front
+from tests.conftest import RecordingQueue
 
 HOOK = "http://127.0.0.1:9999/hook"
 ASYNC = {"username": "anna", "webhookUrl": HOOK}
@@ -48,6 +51,18 @@ def test_a_retried_sync_call_gets_the_result_of_the_first(front: Front) -> None:
         first, again = post(front, {"username": "anna"}, "k1"), post(front, {"username": "anna"}, "k1")
     assert (first.status_code, again.status_code) == (200, 200)
     assert again.data == first.data
+    assert credits(front).balance == CREDITS - 1
+
+
+def test_a_call_refused_for_want_of_an_archive_may_be_made_without(
+    settings: Settings, queue: RecordingQueue
+) -> None:
+    front = make_front(replace(settings, archive_url=""), fake_store(), queue)
+    refused = post(front, {"username": "anna", "archive": True}, "k1")
+    assert (refused.status_code, list(refused.json["details"])) == (422, ["archive"])
+    assert credits(front).held == 0
+    with front.working():
+        assert post(front, {"username": "anna"}, "k1").status_code == 200
     assert credits(front).balance == CREDITS - 1
 
 
