@@ -306,6 +306,10 @@ def test_an_account(hiker: World, call: Call, method: str) -> None:
     assert call(f"{method}_v2", **asked, **SAFE)["user"]["pk"] == hiker.user_id
 
 
+def test_an_account_by_its_url(hiker: World, call: Call) -> None:
+    assert call("user_by_username_v1", username=f"{INSTAGRAM}/{NAME}/")["username"] == NAME
+
+
 def test_share_links(call: Call) -> None:
     code = "aGlnaGxpZ2h0OjE4MTQ2MjE2Njk4MDIyMTc0"
     shared = {"pk": 18146216698022174, "type": "highlight"}
@@ -365,6 +369,8 @@ def test_many_calls_of_one_client_at_once(hiker: World) -> None:
         ("user_stories_gql", {"user_id": "4"}, "NotFound"),
         ("user_highlights_gql", {"user_id": "4"}, "NotFound"),
         ("highlight_by_id_gql", {"id": "4"}, "NotFound"),
+        ("user_by_url_v1", {"url": f"{INSTAGRAM}/{NAME}/"}, "NotFound"),
+        ("share_reel_by_url_v1", {"url": f"{INSTAGRAM}/reel/C0"}, "NotFound"),
     ],
 )
 def test_errors_come_in_their_form_and_cost_nothing(
