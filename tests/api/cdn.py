@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from service.media import Media
@@ -31,10 +32,19 @@ class Cdn:
     stalls_after: int | None = None
     go_on: threading.Event = field(default_factory=threading.Event)
     asked: list[str] = field(default_factory=list)
-    let_go: list[str] = field(default_factory=list)
 
+    @cached_property
     def media(self) -> Media:
+        """What takes files from here; opened once, as reading the list of authorities takes a while."""
         return Media(redirect_to=self.url, connect_timeout=PATIENCE, idle_timeout=PATIENCE)
+
+    def reset(self) -> None:
+        """Be as new, and let go who is kept waiting."""
+        self.go_on.set()
+        self.go_on = threading.Event()
+        self.content_type = "video/mp4"
+        self.gone_after = self.breaks_after = self.stalls_after = None
+        self.asked = []
 
 
 @contextmanager
@@ -79,13 +89,12 @@ def _handler(cdn: Cdn) -> type[BaseHTTPRequestHandler]:
             cut = len(body)
             if len(body) > 1:  # a look at the file asks for one byte
                 cut = next((each for each in (cdn.breaks_after, cdn.stalls_after) if each is not None), cut)
-            try:
+            go_on, stalls = cdn.go_on, cdn.stalls_after is not None
+            with suppress(OSError):  # who asked has gone
                 self.wfile.write(body[:cut])
-                if cdn.stalls_after is not None and cut < len(body):
-                    cdn.go_on.wait(PATIENCE)
+                if stalls and cut < len(body):
+                    go_on.wait(PATIENCE)
                     self.wfile.write(body[cut:])
-            except OSError:
-                cdn.let_go.append(self.path)
 
         def log_message(self, *_: object) -> None:
             pass

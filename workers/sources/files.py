@@ -81,4 +81,4 @@ class WithFiles:
 
 def _filename(url: str, username: str, pk: str) -> str:
     last = PurePosixPath(urlsplit(url).path)
-    return f"{username or 'story'}_{pk}{last.suffix}" if pk else last.name
+    return f"{username or 'story'}_{pk}{last.suffix}" if pk else last.name.lstrip(".") or "story"
