@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from service.api.hiker.routes import ROUTES, Route
+from service.api.hiker.table import ROUTES, Route
+from service.app import create_app
 from service.domain.errors import (
     AccountPrivate,
     HighlightNotFound,
@@ -21,7 +23,7 @@ from service.domain.errors import (
 )
 from service.domain.operations import STORIES
 from tests.api.answers import ANSWERS, HIGHLIGHT_REEL, NASA, REEL, TRAY, USER_OBJECT
-from tests.api.support import Front
+from tests.api.support import CREDITS, Front
 from workers.sources.contract import reel_found
 
 WITH_BODY = [route for route in ROUTES if route.form is not None]
@@ -221,19 +223,54 @@ def test_a_result_that_comes_too_late_costs_nothing(make: Callable[..., Front]) 
     assert front.available() == before
 
 
-def test_who_finds_no_place_to_wait_is_turned_away_before_anything_is_fetched(
-    make: Callable[..., Front],
-) -> None:
-    front = make(sync_waiters=1)
-    waiters = front.app.extensions["storyhook"].waiters
-    with waiters:
-        for path in ("/v1/user/stories", "/v1/story/download"):
-            response = get(front, path, user_id="5", id="5")
-            assert (response.status_code, response.json["exc_type"]) == (503, "ServiceUnavailable")
-            assert response.headers["x-hiker-info"] == "reqs=0"
-            assert int(response.headers["Retry-After"]) > 0
+class AtTheLastMoment:
+    """A store in which a request ends between the last look at it and its being given up."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._front.services.requests, name)
+
+    def abandon(self, request_id: str) -> bool:
+        self._front.work(request_id, ANSWERS[STORIES])
+        return self._front.services.requests.abandon(request_id)
+
+
+def test_a_result_that_comes_at_the_last_moment_is_handed_out_and_paid(make: Callable[..., Front]) -> None:
+    front = make(sync_deadline=0.05)
+    services = replace(front.services, requests=AtTheLastMoment(front))
+    late = replace(front, services=services, app=create_app(front.settings, services))
+    response = get(late, "/v1/user/stories", user_id="5")
+    assert (response.status_code, response.headers["x-hiker-info"]) == (200, "reqs=2")
+    assert len(response.json) == len(REEL["items"])
+    assert front.available() == CREDITS - 2
+
+
+def test_where_too_many_wait_already_nothing_is_handed_in(quick: Callable[..., Front]) -> None:
+    front = quick(sync_waiters=1)
+    context = front.app.extensions["storyhook"]
+    context.waiters.acquire()
+    response = get(front, "/v1/user/stories", user_id="5")
+    assert (response.status_code, response.json["exc_type"]) == (503, "ServiceUnavailable")
+    assert int(response.headers["Retry-After"]) > 0
+    assert response.headers["x-hiker-info"] == "reqs=0"
     assert front.queue.published == []
+    context.waiters.release()
     assert asked(front, "/v1/user/stories").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/user/stories", "/v1/share/by/code", "/sys/balance"])
+def test_head_and_options_are_as_elsewhere(quick: Callable[..., Front], path: str) -> None:
+    front = quick()
+    query = {"user_id": "5", "code": "aGlnaGxpZ2h0OjE4MTQ2MjE2Njk4MDIyMTc0"}
+    with front.working(ANSWERS[STORIES]):
+        got, told = (front.call(method, path, query_string=query) for method in ("GET", "HEAD"))
+    assert (told.status_code, told.data) == (got.status_code, b"")
+    assert told.headers["x-hiker-info"] == got.headers["x-hiker-info"]
+    options = front.call("OPTIONS", path)
+    assert (options.status_code, options.data) == (200, b"")
+    assert {"GET", "HEAD"} <= {word.strip() for word in options.headers["Allow"].split(",")}
 
 
 def test_share_links_are_read_without_asking_anybody(front: Front) -> None:
