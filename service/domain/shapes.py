@@ -17,17 +17,23 @@ def shaped(data: Json, shape: str) -> Json:
     """Return the ``data`` of an envelope in one of `service.domain.operations.SHAPES`.
 
     A highlight becomes HikerAPI's ``Highlight``; ``items`` become ``Story`` objects and ``tray`` a list of
-    ``Highlight`` objects without items, beside ``id`` and ``user``.
+    ``Highlight`` objects without items, beside ``id`` and ``user``. What is no object is left out of them.
     """
     if shape == RAW:
         return data
     if "tray" in data:
-        return {"id": data["id"], "user": data["user"], "tray": [highlight(each) for each in data["tray"]]}
+        tray = [highlight(each) for each in _objects(data["tray"])]
+        return {"id": data["id"], "user": data["user"], "tray": tray}
+    raw = _objects(data["items"])
     if str(data["id"]).startswith("highlight:"):
         made = highlight(data)
-        return {**made, "items": _kept(data["items"], made["items"])}
-    items = _kept(data["items"], stories(data["items"], data.get("user")))
+        return {**made, "items": _kept(raw, made["items"])}
+    items = _kept(raw, stories(raw, data.get("user")))
     return {"id": data["id"], "user": data["user"], "items": items}
+
+
+def _objects(listed: list[Any]) -> list[Json]:
+    return [each for each in listed if isinstance(each, dict)]
 
 
 def _kept(raw: list[Json], rendered: list[Json]) -> list[Json]:

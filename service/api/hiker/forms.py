@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.domain.operations import STORY_SHAPE
 from service.domain.renditions import highlight, stories, story
+from service.domain.shapes import shaped
 
 Data = dict[str, Any]
 
@@ -18,7 +20,7 @@ def story_v1(data: Data) -> Any:
 
 
 def highlights_v1(data: Data) -> Any:
-    return [highlight(each) for each in data["tray"]]
+    return shaped(data, STORY_SHAPE)["tray"]
 
 
 def highlight_v1(data: Data) -> Any:
