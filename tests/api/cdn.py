@@ -21,13 +21,15 @@ PATIENCE = 20.0
 class Cdn:
     """Serves `FILE` under any path. ``asked`` holds the Range of each request, "" for none.
 
-    ``gone_after`` is after how many requests there is nothing more, ``breaks_after`` and ``stalls_after``
-    how many bytes of a body come before the connection breaks off, or falls silent until ``go_on`` is set.
+    ``gone_after`` is after how many requests there is nothing more, ``gone_at`` to which of them (from 1)
+    there was nothing. ``breaks_after`` and ``stalls_after`` are how many bytes of a body come before the
+    connection breaks off, or falls silent until ``go_on`` is set.
     """
 
     url: str = ""
     content_type: str = "video/mp4"
     gone_after: int | None = None
+    gone_at: int | None = None
     breaks_after: int | None = None
     stalls_after: int | None = None
     go_on: threading.Event = field(default_factory=threading.Event)
@@ -43,7 +45,7 @@ class Cdn:
         self.go_on.set()
         self.go_on = threading.Event()
         self.content_type = "video/mp4"
-        self.gone_after = self.breaks_after = self.stalls_after = None
+        self.gone_after = self.gone_at = self.breaks_after = self.stalls_after = None
         self.asked = []
 
 
@@ -69,7 +71,8 @@ def _handler(cdn: Cdn) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             cdn.asked.append(self.headers.get("Range", ""))
-            if cdn.gone_after is not None and len(cdn.asked) > cdn.gone_after:
+            number = len(cdn.asked)
+            if number == cdn.gone_at or (cdn.gone_after is not None and number > cdn.gone_after):
                 self.send_error(404)
                 return
             first, last = _range(self.headers.get("Range", ""))

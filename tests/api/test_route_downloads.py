@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -294,6 +295,22 @@ def test_a_story_that_is_not_shown_is_told_in_the_form_of_the_api(
     assert (theirs.status_code, theirs.json["exc_type"]) == (status, exc_type)
     assert theirs.headers["x-hiker-info"] == "reqs=0"
     assert one.front.available() == CREDITS
+
+
+@every_route
+def test_the_files_of_who_opted_out_are_not_sent(
+    make: Callable[..., Place], path: str, query: dict[str, str]
+) -> None:
+    """Of a file's URL alone nobody can tell whose it is, unless it has expired and names its story."""
+    place = make()
+    place.front.services.optouts.add(None, str(NASA.id))
+    if query.get("url") == URL:
+        key = b64encode(PK.encode()).decode()
+        query, place.cdn.gone_at = {"url": f"{URL}&ig_cache_key={key}.3"}, 1
+    response = place.get(path, query)
+    assert response.status_code == 451, response.text
+    assert place.ledger() == [("hold", -1), ("release", 1)]
+    assert len(place.cdn.asked) <= 2, "looked at, and not fetched"
 
 
 def test_a_story_without_any_file(one: Place) -> None:
