@@ -50,6 +50,12 @@ def make(settings: Settings, redis: Redis, queue: RecordingQueue) -> Make:
     return lambda **changes: make_services(settings, redis, queue, **changes)
 
 
+@pytest.fixture(autouse=True)
+def no_turns_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no slow machine end a row of deliveries early."""
+    monkeypatch.setattr(deliver, "IN_A_ROW_SECONDS", 60.0)
+
+
 @pytest.fixture
 def account_id(services: Services) -> str:
     return new_account(services).account_id
