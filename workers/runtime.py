@@ -37,5 +37,5 @@ def build_runtime(settings: config.Settings) -> Runtime:
     services = build(settings)
     # The other half is always there for callers who wait.
     places = BoundedSemaphore(max(1, settings.worker_threads // 2))
-    source = WithFiles(build_source(settings, services), services.media)
+    source = WithFiles(build_source(settings, services), services.media, services.optouts.anybody)
     return Runtime(services, source, Sender(services.policy), places)

@@ -23,7 +23,7 @@ from service.domain.webhooks import check_url
 DETAILS_MOST = 100
 CANCELLED_AT_ONCE = 200
 RESULTS_AT_ONCE = 20  # results may be a megabyte each
-GONE = "The result of this request has passed its lifetime."
+GONE = "The result of this request has passed its lifetime, or was deleted."
 
 _CURSOR = re.compile(r"[0-9]{1,6}")
 

@@ -11,10 +11,10 @@ from flask.views import MethodView
 from service.api.blueprint import ApiBlueprint
 from service.api.context import require_account
 from service.api.fetches import target_fields
-from service.api.limits import count_call
+from service.api.limits import count_call, refuse_head
 from service.api.schemas import ErrorSchema, WireSchema
 from service.api.streaming import streamed
-from service.domain.inputs import target_of
+from service.domain.inputs import inputs_of, target_of
 from service.domain.operations import DOWNLOAD, OPERATIONS
 from service.domain.options import PLAIN
 
@@ -37,6 +37,17 @@ _FILE_HEADERS = {
     "Accept-Ranges": {"schema": {"type": "string", "enum": ["bytes"]}},
 }
 
+_QUERY = [
+    {
+        "in": "query",
+        "name": each.field,
+        "schema": {"type": "string", "maxLength": each.longest},
+        "example": each.example,
+        "description": each.description,
+    }
+    for each in inputs_of(OPERATION)
+]
+
 DownloadQuerySchema = WireSchema.from_dict(dict(target_fields(OPERATION)), name="DownloadQuerySchema")
 
 
@@ -58,7 +69,7 @@ def documented_file(blueprint: ApiBlueprint, headers: Mapping[str, Any]) -> Call
 
 @blueprint.route("/download", endpoint="file")
 class Download(MethodView):
-    @blueprint.doc(parameters=[RANGE_HEADER])
+    @blueprint.doc(parameters=[RANGE_HEADER, *_QUERY])
     @blueprint.arguments(DownloadQuerySchema, location="query")
     @documented_file(blueprint, {})
     @blueprint.alt_response(416, schema=ErrorSchema, description="Range begins past the end; free")
@@ -68,5 +79,6 @@ class Download(MethodView):
         Give `storyId` or `url`, one of them. The file is handed through as it comes. `Range` is honoured, so
         downloads can be resumed and videos sought; each call is paid for.
         """
+        refuse_head()
         count_call()
         return streamed(target_of(OPERATION, query), PLAIN)

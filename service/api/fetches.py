@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from flask import Response, request
 from flask.views import MethodView
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, validate
 
 from service.actions.submit import submit
 from service.api.blueprint import ApiBlueprint
@@ -21,6 +21,7 @@ from service.domain.inputs import inputs_of, target_of
 from service.domain.operations import OPERATIONS, SHAPES, STORY_SHAPE, Operation
 from service.domain.options import Options
 from service.domain.sharing import MAX_AGE_DEFAULT, MAX_AGE_MOST
+from service.domain.stories import MAX_SAFE_INTEGER
 from service.domain.targets import Target
 
 blueprint = ApiBlueprint("fetches", __name__, url_prefix="/api/instagram", description="Instagram")
@@ -106,10 +107,21 @@ def options_in(body: dict[str, Any]) -> Options:
     return Options(**chosen)
 
 
+class TargetField(fields.Str):
+    """A text that names what is asked for; an id may come as a number that JavaScript does not round."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        if isinstance(value, int) and not isinstance(value, bool):
+            if value > MAX_SAFE_INTEGER:
+                raise ValidationError("Send it as text, in quotes: so long a number may have been rounded.")
+            value = str(value)
+        return str(super()._deserialize(value, *args, **kwargs))
+
+
 def target_fields(operation: Operation) -> dict[str, Any]:
     """Return the fields of which exactly one names what is asked for."""
     return {
-        each.field: fields.Str(
+        each.field: TargetField(
             validate=validate.Length(1, each.longest),
             metadata={"description": each.description, "example": each.example},
         )

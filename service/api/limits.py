@@ -6,13 +6,20 @@ work count; looking at it is free.
 
 from __future__ import annotations
 
-from flask import Response, after_this_request
+from flask import Response, after_this_request, request
+from werkzeug.exceptions import MethodNotAllowed
 
 from service.api.context import account, services
 from service.domain.accounts import LimitState
 from service.domain.errors import RateLimited
 
 _NAMES = {60: "minute", 3_600: "hour", 86_400: "day"}
+
+
+def refuse_head() -> None:
+    """Refuse HEAD where GET costs credits: tools that only look must not pay. Raises MethodNotAllowed."""
+    if request.method == "HEAD":
+        raise MethodNotAllowed(valid_methods=["GET", "OPTIONS"])
 
 
 def count_call() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import orjson
+from flask import g
 
 from service.actions.submit import submit
 from service.api.context import account, place_needed, services, wait
@@ -24,6 +25,7 @@ def result_of(operation: str, target: Target, options: Options) -> tuple[Request
         record, _ = submit(
             services(), account().account_id, operation, target, waited_for=True, options=options
         )
+        g.exchange_id = record.request_id  # what errors name, too: the request that was paid for, or not
         record = wait(record, services().policy.sync_deadline)
     if not record.is_final and services().requests.abandon(record.request_id):
         raise UpstreamTimeout("There is no result yet. Try again.", retry_after=RETRY_AFTER)

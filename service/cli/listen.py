@@ -177,11 +177,17 @@ def describe(body: bytes) -> str:
             return _describe_batch(envelope)
         what = envelope.get("outcome") or envelope.get("code") or envelope.get("status")
         return (
-            f"{envelope.get('username')} {what}, {envelope.get('itemCount', 0)} item(s), "
+            f"{_about(envelope)} {what}, {envelope.get('itemCount', 0)} item(s), "
             f"{envelope.get('creditsCharged')} credit(s), {envelope.get('requestId')}"
         )
     except (ValueError, AttributeError):
         return f"{len(body)} bytes that are no envelope"
+
+
+def _about(envelope: dict[str, Any]) -> str:
+    """Return what was asked for."""
+    names = ("username", "userId", "storyId", "highlightId", "mediaUrl")
+    return next((str(envelope[name]) for name in names if envelope.get(name)), "?")
 
 
 def _describe_batch(summary: dict[str, Any]) -> str:

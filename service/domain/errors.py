@@ -265,7 +265,7 @@ class MediaNotFound(FetchError):
 
     code = "media_not_found"
     status = 404
-    default_message = "There is no such media file (any more)."
+    default_message = "There is no such media file (any more). If a story shows it, ask by the story's id."
 
 
 class RangeNotSatisfiable(FetchError):

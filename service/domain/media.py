@@ -30,6 +30,11 @@ def best_media(item: dict[str, Any]) -> str | None:
     return best[0] if best and isinstance(best[0], str) and best[0] else None
 
 
+def best_image(item: dict[str, Any]) -> str | None:
+    """Return the URL of an item's largest image, also of a video's cover; None when there is none."""
+    return best_media({"image_versions2": item.get("image_versions2")})
+
+
 def _area(version: dict[str, Any]) -> int:
     width, height = version.get("width"), version.get("height")
     return width * height if isinstance(width, int) and isinstance(height, int) else 0

@@ -6,6 +6,7 @@ from typing import Any
 
 from service.domain.operations import RAW
 from service.domain.renditions import highlight, stories
+from service.domain.stories import with_string_ids
 
 Json = dict[str, Any]
 
@@ -19,8 +20,10 @@ def shaped(data: Json, shape: str) -> Json:
     A highlight becomes HikerAPI's ``Highlight``; ``items`` become ``Story`` objects and ``tray`` a list of
     ``Highlight`` objects without items, beside ``id`` and ``user``. What is no object is left out of them.
     """
-    if shape == RAW:
-        return data
+    return with_string_ids(_rendered(data)) if shape != RAW else data
+
+
+def _rendered(data: Json) -> Json:
     if "tray" in data:
         tray = [highlight(each) for each in _objects(data["tray"])]
         return {"id": data["id"], "user": data["user"], "tray": tray}

@@ -65,6 +65,12 @@ class OptOuts:
                 pipe.hgetall(name)
             return sorted(_listed(*pipe.execute()), key=lambda each: each.added_at)
 
+    def anybody(self) -> bool:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in HASHES.values():
+                pipe.hlen(name)
+            return any(pipe.execute())
+
     def covers(self, names: Collection[str], user_ids: Collection[str]) -> bool:
         return any(self.covered(names, user_ids))
 

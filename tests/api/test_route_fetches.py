@@ -192,9 +192,9 @@ def test_a_bad_id_is_refused_and_told_how_it_looks(unmoved: Front, operation: st
         assert "Give the numeric id" in sentence or "Length" in sentence or "Shorter" in sentence, value
 
 
-def test_an_id_as_a_number_is_refused(unmoved: Front) -> None:
-    """JavaScript would have rounded it before it came here."""
-    assert_error(post(unmoved, STORY, {"storyId": int(PK)}), 422, "validation_error", {"storyId"})
+def test_an_id_as_a_number_that_javascript_rounds_is_refused(unmoved: Front) -> None:
+    body = assert_error(post(unmoved, STORY, {"storyId": int(PK)}), 422, "validation_error", {"storyId"})
+    assert "in quotes" in body["details"]["storyId"][0]
 
 
 LOOK_ALIKES = [

@@ -132,7 +132,7 @@ def test_a_story_without_media_has_no_file(without: dict[str, Any]) -> None:
     files = Files(LARGE)
     with pytest.raises(MediaNotFound) as caught:
         WithFiles(Stories({**ITEM, **without}), files).fetch(OF_STORY)
-    assert "no photo and no video" in caught.value.message
+    assert "no such photo or video" in caught.value.message
     assert files.looked_at == []
 
 
@@ -160,7 +160,7 @@ def test_a_file_by_its_url_is_looked_at_and_nobody_asked() -> None:
         "image/jpeg",
         "photo_n.jpg",
     )
-    assert (found.data["id"], found.data["user"], found.data["storyId"]) == ("", {}, "")
+    assert (found.data["id"], found.data["user"], found.data["storyId"]) == (None, None, None)
 
 
 def test_a_url_may_tell_the_story_it_is_of() -> None:
@@ -169,11 +169,24 @@ def test_a_url_may_tell_the_story_it_is_of() -> None:
 
 
 def test_an_expired_url_that_tells_its_story_leads_to_the_file_of_now() -> None:
-    source, files = Stories(), Files(LARGE)
+    source, files = Stories(), Files(LARGE, PHOTO)
     found = WithFiles(source, files).fetch(download(MEDIA_URL, EXPIRED))
-    assert (found.data["url"], found.data["storyId"], found.data["id"]) == (LARGE, PK, 528817151)
-    assert files.looked_at == [EXPIRED, LARGE]
+    assert (found.data["url"], found.data["storyId"], found.data["id"]) == (PHOTO, PK, 528817151)
+    assert files.looked_at == [EXPIRED, PHOTO], "the address was that of a picture"
     assert source.asked == [Ask(STORY, Target(STORY_ID, PK))]
+
+
+def test_whose_a_file_is_is_asked_where_somebody_opted_out() -> None:
+    source = Stories()
+    found = WithFiles(source, Files(EXPIRED), lambda: True).fetch(download(MEDIA_URL, EXPIRED))
+    assert (found.data["url"], found.data["id"], found.data["user"]) == (EXPIRED, 528817151, USER_OBJECT)
+    assert source.asked == [Ask(STORY, Target(STORY_ID, PK))]
+
+
+@pytest.mark.parametrize("error", [StoryNotFound(), AccountPrivate()])
+def test_a_file_outlives_its_story(error: FetchError) -> None:
+    found = WithFiles(Stories(error), Files(EXPIRED), lambda: True).fetch(download(MEDIA_URL, EXPIRED))
+    assert (found.data["url"], found.data["id"]) == (EXPIRED, None)
 
 
 def test_an_expired_url_that_tells_nothing_is_gone() -> None:

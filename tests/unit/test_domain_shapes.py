@@ -55,12 +55,18 @@ def test_what_is_shaped_is_not_touched(data: Json) -> None:
 
 def test_the_items_of_a_reel_become_stories_beside_id_and_user() -> None:
     made = shaped(REEL, STORY_SHAPE)
-    assert made == {"id": REEL["id"], "user": USER, "items": stories(REEL["items"], USER)}
+    assert made == with_string_ids({"id": REEL["id"], "user": USER, "items": stories(REEL["items"], USER)})
     assert [item["pk"] for item in made["items"]] == [str(PK), str(PK)]
 
 
 def test_an_empty_reel_stays_empty() -> None:
-    assert shaped({**REEL, "items": []}, STORY_SHAPE) == {"id": REEL["id"], "user": USER, "items": []}
+    empty = {"id": REEL["id"], "user": with_string_ids(USER), "items": []}
+    assert shaped({**REEL, "items": []}, STORY_SHAPE) == empty
+
+
+def test_every_id_of_a_shaped_highlight_is_text() -> None:
+    made = shaped({**HIGHLIGHT, "media_ids": [str(PK)]}, STORY_SHAPE)
+    assert made["media_ids"] == [str(PK)]
 
 
 def test_a_highlight_becomes_a_highlight_with_its_stories() -> None:

@@ -9,6 +9,7 @@ from service.domain.errors import (
     InsufficientCredits,
     StoreUnavailable,
     StoryhookError,
+    Unauthorized,
     UpstreamBlocked,
     UpstreamFailed,
     UpstreamTimeout,
@@ -40,6 +41,11 @@ def body_of(error: StoryhookError) -> dict[str, Any]:
         said = [_invalid(name, each) for name, sentences in error.details.items() for each in sentences]
         return {"detail": said}
     name = _NAMES.get(type(error), type(error).__name__)
+    if isinstance(error, Unauthorized):
+        return {
+            "detail": "Send an API key in the header x-access-key, or as ?access_key=...",
+            "exc_type": name,
+        }
     if isinstance(error, InsufficientCredits):
         return {"state": False, "error": error.message, "exc_type": name}
     return {"detail": error.message, "exc_type": name}

@@ -13,7 +13,7 @@ from service.api.hiker.docs import HikerBlueprint, documented, parameter
 from service.api.hiker.errors import COST
 from service.api.hiker.schemas import HikerBalanceSchema, HikerShareSchema
 from service.api.hiker.table import AMOUNT_MOST, ROUTES, Parse, Route
-from service.api.limits import count_call
+from service.api.limits import count_call, refuse_head
 from service.api.results import result_of
 from service.api.streaming import streamed
 from service.domain import links
@@ -42,6 +42,7 @@ def _begin() -> None:
 
 
 def _call(route: Route) -> Response:
+    refuse_head()
     options = Options(
         amount=_amount() if route.lists else 0,
         force=route.lists and _is_on("force"),

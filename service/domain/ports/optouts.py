@@ -32,6 +32,10 @@ class OptOutStore(Protocol):
         """Return all of it, in the order in which it was added."""
         ...
 
+    def anybody(self) -> bool:
+        """Tell whether there is anybody on the list."""
+        ...
+
     def covers(self, names: Collection[str], user_ids: Collection[str]) -> bool:
         """Tell whether any of these is on the list; one round trip."""
         ...
