@@ -107,8 +107,8 @@ def options_in(body: dict[str, Any]) -> Options:
     return Options(**chosen)
 
 
-class TargetField(fields.Str):
-    """A text that names what is asked for; an id may come as a number that JavaScript does not round."""
+class IdField(fields.Str):
+    """An id, as text; it may come as a number that JavaScript does not round."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         if isinstance(value, int) and not isinstance(value, bool):
@@ -121,7 +121,7 @@ class TargetField(fields.Str):
 def target_fields(operation: Operation) -> dict[str, Any]:
     """Return the fields of which exactly one names what is asked for."""
     return {
-        each.field: TargetField(
+        each.field: (IdField if each.is_id else fields.Str)(
             validate=validate.Length(1, each.longest),
             metadata={"description": each.description, "example": each.example},
         )

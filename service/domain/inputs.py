@@ -25,6 +25,10 @@ class Input:
     example: str
     longest: int = links.URL_MAX
 
+    @property
+    def is_id(self) -> bool:
+        return self.field.endswith("Id")
+
 
 def _reader(kind: str, parse: Callable[[str], str]) -> Callable[[str], Target]:
     return lambda text: Target(kind, parse(text))
