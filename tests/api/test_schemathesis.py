@@ -32,7 +32,7 @@ from workers import gather, scrape
 from workers.sources.contract import Source
 from workers.sources.files import WithFiles
 
-EXAMPLES = 20
+EXAMPLES = 12
 EXAMPLES_OF_THEIRS = 4  # two dozen routes that differ in little
 CHECKED = [
     not_a_server_error,

@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.__main__ import describe
 from tests.chaos.run import Run
 
-REQUESTS = 1_500
+REQUESTS = 900
 SEED = 20
 
 

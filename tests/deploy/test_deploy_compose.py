@@ -10,7 +10,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from service.cli.main import main
+from service.cli.main import COMMANDS
 from service.domain.policy import Policy
 
 Service = dict[str, Any]
@@ -51,7 +51,7 @@ def test_each_is_watched_restarted_and_limited(services: dict[str, Service]) -> 
 def test_each_role_runs_its_command_and_its_own_check(services: dict[str, Service]) -> None:
     for role in ROLES:
         assert services[role]["command"] == ["storyhook", role]
-        assert role in main.commands
+        assert role in COMMANDS
         assert services[role]["healthcheck"]["test"][1:] == ["storyhook", "health", role]
 
 

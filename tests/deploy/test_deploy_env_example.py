@@ -11,7 +11,7 @@ import click
 import pytest
 
 from service import config
-from service.cli import listen, local, serve
+from service.cli import listen, local, store
 from service.config import Settings
 from service.domain.instagram import UNLIMITED
 from workers.simulator import __main__ as simulator
@@ -122,7 +122,7 @@ def test_only_the_simulated_instagram_is_asked_without_a_pace(monkeypatch: pytes
     assert local.plan(Path("var")).environment["SESSION_CALLS_PER_MINUTE"] == "5"
 
 
-@pytest.mark.parametrize("command", [serve.store, listen.listen])
+@pytest.mark.parametrize("command", [store.store, listen.listen])
 def test_defaults_of_the_options(command: click.Command, example: dict[str, str]) -> None:
     named = [option for option in command.params if isinstance(option.envvar, str)]
     assert named

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.main import main
+from service.cli.main import COMMANDS
 from service.domain.policy import POLL_WAIT_MAX, Policy
 
 ROLES = {"web", "worker", "deliverer", "beat"}
@@ -31,7 +31,7 @@ def _unit(path: Path) -> dict[str, list[str]]:
 def test_the_target_wants_every_role(deploy: Path) -> None:
     [wants] = _unit(deploy / "systemd/storyhook.target")["Wants"]
     assert set(wants.split()) == {f"storyhook@{role}.service" for role in ROLES}
-    assert set(main.commands) >= ROLES
+    assert set(COMMANDS) >= ROLES
 
 
 def test_a_unit_runs_the_role_it_is_named_by(unit: dict[str, list[str]]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service import __version__
-from service.cli.main import main
+from service.cli.main import COMMANDS
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_it_runs_as_nobody_in_particular(stages: list[str]) -> None:
 def test_every_role_is_a_command(stages: list[str]) -> None:
     command = json.loads(re.findall(r"(?m)^CMD (\[.*\])", stages[-1])[0])
     assert command == ["storyhook", "web"]
-    assert {"web", "worker", "deliverer", "beat"} <= set(main.commands)
+    assert {"web", "worker", "deliverer", "beat"} <= set(COMMANDS)
 
 
 def test_the_labelled_version_is_ours(stages: list[str]) -> None:
