@@ -6,10 +6,10 @@ PYTHON := $(shell for p in $(PYTHON) python3.13 python3.12 python3.11 python3; d
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help run demo test lint bench chaos clean
+.PHONY: help run demo test lint bench bench-long chaos clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 run: .venv/.run ## start the whole service here, with a simulated Instagram; Ctrl-C ends it
 	@exec $(BIN)/storyhook up
@@ -26,10 +26,12 @@ lint: .venv/.dev ## check style, types and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: .venv/.dev ## measure: a synchronous call, webhooks beside a dead receiver, webhooks per second
-	@$(BIN)/python -m tests.bench.sync_overhead
-	@$(BIN)/python -m tests.bench.isolation
-	@$(BIN)/python -m tests.bench.deliveries
+bench: .venv/.bench ## measure beside bare parts, in about 5 minutes; writes docs/benchmarks.md
+	@$(BIN)/python -m tests.bench
+
+SOAK ?= 30
+bench-long: .venv/.bench ## the same with a queue of 1,000,000 and half an hour of steady work: SOAK=minutes
+	@$(BIN)/python -m tests.bench --long --soak-minutes $(SOAK)
 
 N ?= 1500
 chaos: .venv/.dev ## hurt a whole stack in every way we know, check that nothing is lost: N=20000 SEED=1
@@ -52,3 +54,8 @@ clean: ## remove the environment and caches; data in var/ stays
 	@echo "installing into .venv with what tests need (once) ..."
 	@$(PIP) --editable '.[dev]'
 	@touch $@ .venv/.run
+
+.venv/.bench: .venv/.dev
+	@echo "installing into .venv what the plot needs (once) ..."
+	@$(PIP) --editable '.[bench]'
+	@touch $@

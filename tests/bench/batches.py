@@ -1,14 +1,13 @@
 """What many requests cost: ``python -m tests.bench.batches``.
 
 Upstream calls per reel (counted by the simulated Instagram), what others feel of a large batch, how long one
-takes and how much memory, and what a long queue costs who adds to it. The simulated Instagram takes 300 ms.
+takes and how much memory. The simulated Instagram takes 300 ms.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -23,12 +22,12 @@ from typing import Any
 from rich.console import Console
 
 from service.domain.instagram import settings_from_sessionid
+from tests.bench.proc import resident_bytes
 from tests.conftest import await_true
 from tests.e2e.stack import Stack, leaving_nothing
 
 LATENCY_MS = 300.0
 BATCH = "/api/instagram/stories/batch"
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Bench:
@@ -125,7 +124,7 @@ class Bench:
         def watch() -> None:
             while not ended.wait(0.2):
                 for name in names:
-                    peaks[name] = max(peaks[name], _resident(self.stack.pid(name)))
+                    peaks[name] = max(peaks[name], resident_bytes(self.stack.pid(name)))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -134,39 +133,6 @@ class Bench:
         finally:
             ended.set()
             watcher.join()
-
-    # --- a long queue ----------------------------------------------------------------------------------
-
-    def long_queue(self, queued: int, posts: int) -> dict[str, float]:
-        """Return what a POST takes with nothing and with much queued (ms), and the bytes of a queued item."""
-        self.stack.end("worker")
-        self._posts(posts)
-        at_none = self._posts(posts)
-        redis = self.stack.redis
-        before = redis.info("memory")["used_memory"]
-        accepts = []
-        for start in range(0, queued, 10_000):
-            names = [f"queued_person_{number:06d}" for number in range(start, min(start + 10_000, queued))]
-            begun = time.perf_counter()
-            self.submit(names, webhookUrl="http://127.0.0.1:9999/storyhook/results", webhookMode="each")
-            accepts.append((time.perf_counter() - begun) * 1000)
-        taken = redis.info("memory")["used_memory"] - before
-        at_many = self._posts(posts)
-        return {
-            "post_median_ms_at_0": statistics.median(at_none),
-            f"post_median_ms_at_{queued}": statistics.median(at_many),
-            "ratio": statistics.median(at_many) / statistics.median(at_none),
-            "accept_10000_median_ms": statistics.median(accepts),
-            "bytes_per_queued_item": taken / queued,
-        }
-
-    def _posts(self, count: int) -> list[float]:
-        times = []
-        for number in range(count):
-            started = time.perf_counter()
-            self.other.queue(f"single{number:04d}")
-            times.append((time.perf_counter() - started) * 1000)
-        return times
 
     # --- calling the service -----------------------------------------------------------------------------
 
@@ -190,20 +156,6 @@ def _p95(times: Sequence[float]) -> float:
     return statistics.quantiles(times, n=20)[-1]
 
 
-def _resident(group: int) -> int:
-    """Return the resident memory of a process group in bytes."""
-    total = 0
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            if os.getpgid(int(folder.name)) == group:
-                total += int((folder / "statm").read_text().split()[1]) * PAGE
-        except (OSError, IndexError):
-            continue  # it ended meanwhile
-    return total
-
-
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     home = Path(tempfile.mkdtemp(prefix="storyhook-bench-"))
     settings = {"WORKER_THREADS": str(given.threads)} if given.threads else {}
@@ -213,7 +165,6 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             "calls_per_reel": lambda: bench.calls_per_reel(given.names),
             "same_reels": lambda: bench.calls_for_the_same(1_000, 10),
             "fairness": lambda: bench.fairness(given.batch, 400, given.callers),
-            "long_queue": lambda: bench.long_queue(given.queued, 200),
         }
         return {name: measure() for name, measure in parts.items() if not given.only or name in given.only}
 
@@ -222,7 +173,6 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.bench.batches", description=__doc__)
     parser.add_argument("--names", type=int, default=1_000, help="distinct names")
     parser.add_argument("--batch", type=int, default=10_000, help="items of the large batch")
-    parser.add_argument("--queued", type=int, default=100_000, help="requests in the long queue")
     parser.add_argument("--callers", type=int, default=4, help="who make sync calls at a time")
     parser.add_argument("--threads", type=int, help="WORKER_THREADS of the one worker")
     parser.add_argument("--sessions", type=int, default=64, help="Instagram sessions there are")

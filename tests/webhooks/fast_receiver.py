@@ -1,7 +1,7 @@
 """A receiver in a process of its own that does next to nothing: `python -m tests.webhooks.fast_receiver`.
 
 It is given the ports it answers at (204) and those where it takes connections and never says a word.
-`GET /seen` at any of the former tells what came.
+`GET /seen` at any of the former tells all that came, `GET /count/<start of a path>` how much came there.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from tests.conftest import await_true
 
 
 class Seen:
-    """What came so far, and how many connections the silent ports hold."""
+    """What came so far, by webhook-id and by path, and how many connections the silent ports hold."""
 
     def __init__(self) -> None:
         self.at: dict[str, float] = {}
+        self.paths: dict[str, float] = {}
         self.count = 0
         self.held = 0
 
@@ -53,12 +54,21 @@ class Quick(asyncio.Protocol):
             self._transport.write(self._answer(head))
 
     def _answer(self, head: bytes) -> bytes:
+        path = head.split(b" ", 2)[1].decode()
         if head.startswith(b"get"):
-            body = json.dumps(vars(self._seen)).encode()
+            body = json.dumps(self._report(path)).encode()
             return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        now = time.time()
         self._seen.count += 1
-        self._seen.at.setdefault(_header(head, b"webhook-id").decode(), time.time())
+        self._seen.at.setdefault(_header(head, b"webhook-id").decode(), now)
+        self._seen.paths.setdefault(path, now)
         return b"HTTP/1.1 204 No Content\r\n\r\n"
+
+    def _report(self, path: str) -> Any:
+        if path == "/seen":
+            return vars(self._seen)
+        start = path.removeprefix("/count")
+        return sum(each.startswith(start) for each in self._seen.paths)
 
 
 class Silent(asyncio.Protocol):
@@ -97,11 +107,18 @@ class FastReceiver:
         self.silent = [f"127.0.0.1:{port}" for port in silent]
 
     def seen(self) -> dict[str, Any]:
-        """Return ``at`` (when each webhook-id came first), ``count`` and ``held``."""
+        """Return ``at`` and ``paths`` (when each webhook-id and path came first), ``count`` and ``held``."""
+        found: dict[str, Any] = self._ask("/seen")
+        return found
+
+    def count(self, start: str) -> int:
+        """Return how many different paths with this start something came to."""
+        return int(self._ask(f"/count{start}"))
+
+    def _ask(self, path: str) -> Any:
         with closing(requests.Session()) as session:
             session.trust_env = False
-            found: dict[str, Any] = session.get(f"http://{self.hosts[0]}/seen", timeout=10).json()
-        return found
+            return session.get(f"http://{self.hosts[0]}{path}", timeout=10).json()
 
     def answers(self) -> bool:
         with suppress(requests.RequestException):
