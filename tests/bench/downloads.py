@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.media import Media
-from tests.bench.deliveries import cpu_seconds
+from tests.bench.proc import cpu_seconds_of
 
 MEGABYTE = 1_000_000
 SIZE = 50 * MEGABYTE
@@ -61,10 +61,10 @@ class Figures:
 def measured(copy: Callable[[], Iterator[bytes]], count: int, pid: int | None = None) -> Figures:
     """Make ``count`` copies here and measure process ``pid``, by default this one."""
     pid = pid or os.getpid()
-    held, cpu, begun = peak(pid), cpu_seconds(pid), time.monotonic()
+    held, cpu, begun = peak(pid), cpu_seconds_of(pid), time.monotonic()
     size = sum(len(chunk) for _ in range(count) for chunk in copy())
     seconds = time.monotonic() - begun
-    return Figures(count, size, seconds, cpu_seconds(pid) - cpu, peak(pid) - held)
+    return Figures(count, size, seconds, cpu_seconds_of(pid) - cpu, peak(pid) - held)
 
 
 def peak(pid: int) -> int:

@@ -10,11 +10,20 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # Where `man 5 proc_pid_stat` counts from 1: 6 session, 14 to 17 CPU, own and of children that ended, 24 rss.
 _SESSION, _CPU, _RSS = 3, slice(11, 15), 21
+_OWN_CPU = slice(11, 13)
 
 
 def cpu_seconds(session: int) -> float:
     """Return the CPU a session's processes have used, user and system, with those that ended."""
     return sum(sum(map(int, fields[_CPU])) for fields in _members(session)) / _TICKS
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """Return the CPU one process has used itself, user and system."""
+    fields = (
+        Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    )
+    return sum(map(int, fields[_OWN_CPU])) / _TICKS
 
 
 def resident_bytes(session: int) -> int:
