@@ -17,6 +17,9 @@ from workers.schedule import configure_beat
 # Celery warns of root because of pickle; only JSON is accepted here, and the image runs as nobody.
 warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
+# How `storyhook worker` names itself; what has another name delivers, and needs no upstream.
+WORKER = "worker."
+
 settings = config.load()
 app = make_celery(settings.broker_url)
 app.conf.include = ["workers.tasks"]
@@ -37,10 +40,12 @@ def _stop(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _open(**_: Any) -> None:
+def _open(sender: Any, **_: Any) -> None:
     """Fail at the start, not at the first job. Celery lets only a SystemExit through."""
     try:
-        runtime()
+        parts = runtime()
+        if sender.hostname.startswith(WORKER):
+            parts.source  # noqa: B018 - loads it
     except Exception as error:
         structlog.get_logger(__name__).exception("worker.cannot_start", error=str(error))
         raise SystemExit(1) from error

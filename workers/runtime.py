@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from threading import BoundedSemaphore, Event
 
 from service import config
 from service.bootstrap import build
 from service.domain.ports import Services
-from workers.sources.build import build_source
 from workers.sources.contract import Source
 from workers.sources.files import WithFiles
 from workers.webhooks.sender import Sender
@@ -19,11 +18,23 @@ from workers.webhooks.sender import Sender
 class Runtime:
     """The services, the upstream, and the way out for webhooks."""
 
+    settings: config.Settings
     services: Services
-    source: Source
     sender: Sender
     bulk_places: BoundedSemaphore  # threads that may work for nobody who waits
     stopping: Event = field(default_factory=Event)  # set when the process was told to end
+
+    @cached_property
+    def source(self) -> Source:
+        """The upstream. Raises ConfigurationError.
+
+        Its clients are loaded with it: who delivers webhooks or keeps time asks nobody, and starts half a
+        second sooner without them.
+        """
+        from workers.sources.build import build_source  # noqa: PLC0415
+
+        made = build_source(self.settings, self.services)
+        return WithFiles(made, self.services.media, self.services.optouts.anybody)
 
 
 @cache
@@ -37,5 +48,4 @@ def build_runtime(settings: config.Settings) -> Runtime:
     services = build(settings)
     # The other half is always there for callers who wait.
     places = BoundedSemaphore(max(1, settings.worker_threads // 2))
-    source = WithFiles(build_source(settings, services), services.media, services.optouts.anybody)
-    return Runtime(services, source, Sender(services.policy), places)
+    return Runtime(settings, services, Sender(services.policy), places)
