@@ -223,7 +223,7 @@ def wait_until(condition: Callable[[], object], seconds: float = WAIT_LIMIT) -> 
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"still not so after {seconds:.0f} seconds")
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks
 
 
 def in_turn(rounds: int, *measures: Callable[[], float]) -> list[float]:

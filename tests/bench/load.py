@@ -100,7 +100,7 @@ class Load:
 
     def _one(self, caller: Caller, index: int) -> None:
         if self._rate:
-            time.sleep(max(self._begun + index / self._rate - time.perf_counter(), 0))
+            time.sleep(max(self._begun + index / self._rate - time.perf_counter(), 0))  # the rate
         started = time.perf_counter()
         self._statuses[index] = caller.post(self._bodies[index])
         self._times[index] = time.perf_counter() - started
