@@ -137,7 +137,8 @@ def test_a_story_is_fetched_once_however_often_it_is_archived(place: Place, valk
     [first] = keeper.keep(reel(photo(1)), OWNER, nothing)["items"]
     [again] = keeper.keep(reel(photo(1, f"{CDN}/another-signature.jpg")), OWNER, nothing)["items"]
     assert again["archive"] == first["archive"]
-    assert again["archiveUrl"] == first["archiveUrl"]
+    # The signatures differ when a second begins in between: they tell when they expire.
+    assert again["archiveUrl"].partition("?")[0] == first["archiveUrl"].partition("?")[0]
     assert len(cdn.fetched) == 1
 
 
