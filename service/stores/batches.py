@@ -12,6 +12,7 @@ from service.domain.policy import Policy
 from service.domain.requests import Page
 from service.domain.webhooks import target_of
 from service.stores import keys, scripts
+from service.stores.commands import hashes
 from service.stores.connection import Client, store_adapter
 from service.stores.requests import IDEMPOTENCY_LIFETIME
 
@@ -89,10 +90,7 @@ class Batches:
     def page(self, account_id: str, *, cursor: str | None, limit: int) -> Page[BatchRecord]:
         top = f"({cursor}" if cursor else "+"
         names = self._redis.zrevrangebylex(keys.account_batches(account_id), top, "-", start=0, num=limit)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hgetall(keys.batch(name))
-            rows = pipe.execute()
+        rows = hashes(self._redis, [keys.batch(name) for name in names])
         found = [batch_record(name, row) for name, row in zip(names, rows, strict=True)]
         following = names[-1] if len(names) == limit else None
         return Page([record for record in found if record is not None], following)

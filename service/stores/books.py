@@ -11,6 +11,7 @@ from service.domain.deliveries import PENDING
 from service.domain.requests import RequestRecord
 from service.stores import keys, scripts
 from service.stores.batches import batch_record
+from service.stores.commands import hashes
 from service.stores.connection import Client, store_adapter
 from service.stores.credits import ledger_entry
 from service.stores.requests import request_record
@@ -52,7 +53,7 @@ class Books:
     def batches(self, account_id: str) -> Iterator[list[BatchRecord]]:
         """Yield pages of the account's batches that are still kept, newest first."""
         for names in self._listed(keys.account_batches(account_id)):
-            rows = self._hashes([keys.batch(name) for name in names])
+            rows = hashes(self._redis, [keys.batch(name) for name in names])
             found = [batch_record(name, row) for name, row in zip(names, rows, strict=True)]
             yield [record for record in found if record is not None]
 
@@ -69,16 +70,9 @@ class Books:
             top = f"({names[-1]}"
 
     def _requests(self, names: list[str]) -> list[RequestRecord]:
-        rows = self._hashes([keys.request(name) for name in names])
+        rows = hashes(self._redis, [keys.request(name) for name in names])
         found = [request_record(name, row) for name, row in zip(names, rows, strict=True)]
         return [record for record in found if record is not None]
-
-    def _hashes(self, names: list[str]) -> list[dict[str, str]]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hgetall(name)
-            rows: list[dict[str, str]] = pipe.execute()
-        return rows
 
     def is_watched(self, request_id: str) -> bool:
         """Tell whether an open request stands where the sweep looks."""

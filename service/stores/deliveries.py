@@ -17,6 +17,7 @@ from service.domain.policy import Policy
 from service.domain.requests import Page
 from service.stores import keys, scripts
 from service.stores.batches import batch_record
+from service.stores.commands import hashes, together
 from service.stores.connection import Client, store_adapter
 
 SCAN_CHUNK = 200
@@ -98,11 +99,12 @@ class Deliveries:
         return waiting or None
 
     def due_hosts(self) -> list[tuple[int, str]]:
-        found = []
-        for shard in range(self._shards):
-            hosts = self._take_due(keys=[keys.due_hosts(shard)], args=[HOSTS_AT_ONCE, HOST_LOOK_MS])
-            found += [(shard, str(host)) for host in hosts]
-        return found
+        looks = [
+            self._take_due.command(keys=[keys.due_hosts(shard)], args=[HOSTS_AT_ONCE, HOST_LOOK_MS])
+            for shard in range(self._shards)
+        ]
+        found = enumerate(together(self._redis, looks))
+        return [(shard, str(host)) for shard, hosts in found for host in hosts]
 
     def due_of_host(self, shard: int, host: str, limit: int, wait: float) -> list[str]:
         found = self._due_of_host(
@@ -148,10 +150,7 @@ class Deliveries:
         return Page(found, cursor)
 
     def _many(self, names: list[str]) -> list[Delivery | None]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hgetall(keys.delivery(name))
-            rows = pipe.execute()
+        rows = hashes(self._redis, [keys.delivery(name) for name in names])
         return [
             _delivery(name, row) if "status" in row else None for name, row in zip(names, rows, strict=True)
         ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
 from service.domain import ids
 from service.domain.requests import RequestRecord
 from service.domain.webhooks import target_of
 from service.stores import keys, scripts
+from service.stores.commands import Command, hashes, together
 from service.stores.connection import Client, store_adapter
 from service.stores.requests import request_record
 
@@ -25,18 +25,15 @@ class Erasures:
         self._erase = scripts.load(redis, "erase")
 
     def erase(self, record: RequestRecord) -> bool:
-        return bool(self._send(record))
+        return bool(self.erase_many([record]))
 
     def erase_many(self, records: Sequence[RequestRecord]) -> int:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for record in records:
-                self._send(record, pipe)
-            return sum(pipe.execute())
+        return sum(together(self._redis, [self._erase_of(record) for record in records]))
 
-    def _send(self, record: RequestRecord, client: Client = None) -> Any:
+    def _erase_of(self, record: RequestRecord) -> Command:
         request_id, delivery_id = record.request_id, ids.delivery_of(record.request_id)
         host = str(target_of(record.webhook_url)) if record.webhook_url else ""
-        return self._erase(
+        return self._erase.command(
             keys=[
                 keys.request(request_id),
                 keys.result(request_id),
@@ -47,25 +44,19 @@ class Erasures:
                 keys.due(ids.shard_in(request_id), host),
             ],
             args=[request_id, delivery_id],
-            client=client,
         )
 
     def requests(self) -> Iterator[list[RequestRecord]]:
         for names in self._named(OF_ANY_REQUEST):
-            with self._redis.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.hgetall(name)
-                rows = pipe.execute()
+            rows = hashes(self._redis, names)
             found = (request_record(_id_in(name), row) for name, row in zip(names, rows, strict=True))
             yield [record for record in found if record is not None]
 
     def drop_shared(self, names: Collection[str], user_ids: Collection[str]) -> int:
         dropped = 0
         for found in self._named(keys.reel("*")):
-            with self._redis.pipeline(transaction=False) as pipe:
-                for name in found:
-                    pipe.hmget(name, "owner", "owner_name")
-                owners = pipe.execute()
+            looks = [Command(("HMGET", name, "owner", "owner_name")) for name in found]
+            owners = together(self._redis, looks)
             about = [
                 name
                 for name, (owner, owner_name) in zip(found, owners, strict=True)

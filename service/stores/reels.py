@@ -11,12 +11,11 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from redis.client import NEVER_DECODE
-
 from service.domain.policy import Policy
 from service.domain.requests import RequestRecord
 from service.domain.sharing import Flight, Landing, Shared
 from service.stores import keys, scripts
+from service.stores.commands import Command, alone, together
 from service.stores.connection import Client, store_adapter
 
 FIELDS = ("started", "fetched", "until", "code", "body")
@@ -38,49 +37,42 @@ class Reels:
         return shared, now
 
     def get_many(self, names: Sequence[str]) -> tuple[list[Shared | None], int]:
-        options = {NEVER_DECODE: True}
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            for name in names:
-                pipe.execute_command("HMGET", keys.reel(name), *FIELDS, **options)
-            (seconds, micros), *rows = pipe.execute()
+        looks = [Command(("HMGET", keys.reel(name), *FIELDS), raw=True) for name in names]
+        (seconds, micros), *rows = together(self._redis, [Command(("TIME",)), *looks])
         return [_shared(values) for values in rows], seconds * 1000 + micros // 1000
 
     def board(self, key: str, request_id: str) -> Flight | None:
         token = secrets.token_hex(8)
-        return _flight(key, token, self._send_board(key, token, request_id))
+        return _flight(key, token, alone(self._redis, self._board_of(key, token, request_id)))
 
     def board_many(self, requests: Sequence[RequestRecord]) -> list[Flight | None]:
         """The first of several that want the same reel fetches it."""
         tokens = [secrets.token_hex(8) for _ in requests]
-        with self._redis.pipeline(transaction=False) as pipe:
-            for request, token in zip(requests, tokens, strict=True):
-                self._send_board(request.ask.key, token, request.request_id, pipe)
-            return [
-                _flight(request.ask.key, token, started)
-                for request, token, started in zip(requests, tokens, pipe.execute(), strict=True)
-            ]
+        asks = [request.ask.key for request in requests]
+        commands = [
+            self._board_of(ask, token, request.request_id)
+            for ask, token, request in zip(asks, tokens, requests, strict=True)
+        ]
+        flights = zip(asks, tokens, together(self._redis, commands), strict=True)
+        return [_flight(ask, token, started) for ask, token, started in flights]
 
-    def _send_board(self, key: str, token: str, request_id: str, client: Client = None) -> Any:
-        return self._board(
-            keys=[keys.flight(key), keys.flight_waiting(key)],
-            args=[token, self._lease_ms, request_id],
-            client=client,
+    def _board_of(self, key: str, token: str, request_id: str) -> Command:
+        return self._board.command(
+            keys=[keys.flight(key), keys.flight_waiting(key)], args=[token, self._lease_ms, request_id]
         )
 
     def land(self, flight: Flight, landing: Landing | None) -> list[str]:
-        return [str(name) for name in self._send_land(flight, landing)]
+        [waiting] = self.land_many([(flight, landing)])
+        return waiting
 
     def land_many(self, landings: Sequence[tuple[Flight, Landing | None]]) -> list[list[str]]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for flight, landing in landings:
-                self._send_land(flight, landing, pipe)
-            return [[str(name) for name in waiting] for waiting in pipe.execute()]
+        found = together(self._redis, [self._land_of(flight, landing) for flight, landing in landings])
+        return [[str(name) for name in waiting] for waiting in found]
 
-    def _send_land(self, flight: Flight, landing: Landing | None, client: Client = None) -> Any:
+    def _land_of(self, flight: Flight, landing: Landing | None) -> Command:
         lifetime = landing.lifetime if landing else 0
         kept = landing or Landing(b"")
-        return self._land(
+        return self._land.command(
             keys=[
                 keys.flight(flight.key),
                 keys.flight_waiting(flight.key),
@@ -96,7 +88,6 @@ class Reels:
                 kept.owner,
                 kept.owner_name,
             ],
-            client=client,
         )
 
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from redis.client import NEVER_DECODE
-
 from service.domain import ids
 from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits, LeaseLost
 from service.domain.policy import Policy
@@ -17,6 +15,7 @@ from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Su
 from service.domain.watches import GRACE_MS
 from service.domain.webhooks import target_of
 from service.stores import keys, scripts
+from service.stores.commands import Command, alone, hashes, together
 from service.stores.connection import Client, store_adapter
 from service.stores.endings import of_the_end
 from service.stores.waiting import Waiter, waiter
@@ -137,10 +136,7 @@ class Requests:
         return request_record(request_id, self._redis.hgetall(keys.request(request_id)))
 
     def get_many(self, request_ids: Sequence[str]) -> list[RequestRecord | None]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for request_id in request_ids:
-                pipe.hgetall(keys.request(request_id))
-            rows = pipe.execute()
+        rows = hashes(self._redis, [keys.request(request_id) for request_id in request_ids])
         return [request_record(name, row) for name, row in zip(request_ids, rows, strict=True)]
 
     def envelope(self, request_id: str) -> bytes | None:
@@ -148,11 +144,9 @@ class Requests:
         return found
 
     def envelopes(self, request_ids: Sequence[str]) -> list[bytes | None]:
-        options = {NEVER_DECODE: True}
-        with self._redis.pipeline(transaction=False) as pipe:
-            for request_id in request_ids:
-                pipe.execute_command("GET", keys.result(request_id), **options)
-            return [None if packed is None else gzip.decompress(packed) for packed in pipe.execute()]
+        looks = [Command(("GET", keys.result(request_id)), raw=True) for request_id in request_ids]
+        found = together(self._redis, looks)
+        return [None if packed is None else gzip.decompress(packed) for packed in found]
 
     def waiter(self, request_id: str) -> AbstractContextManager[Waiter]:
         return waiter(self._redis, keys.done(request_id))
@@ -184,39 +178,34 @@ class Requests:
         return list(zip(self.get_many(names), names, strict=True))
 
     def claim(self, request_id: str, batch_id: str | None = None) -> Claim | None:
-        return _claimed(request_id, self._send_claim(request_id, batch_id))
+        return _claimed(request_id, alone(self._redis, self._claim_of(request_id, batch_id)))
 
     def claim_many(self, records: Sequence[RequestRecord]) -> list[Claim | None]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for record in records:
-                self._send_claim(record.request_id, record.batch_id, pipe)
-            answers = zip(records, pipe.execute(), strict=True)
-            return [_claimed(record.request_id, answer) for record, answer in answers]
+        answers = together(self._redis, [self._claim_of(each.request_id, each.batch_id) for each in records])
+        return [_claimed(each.request_id, answer) for each, answer in zip(records, answers, strict=True)]
 
-    def _send_claim(self, request_id: str, batch_id: str | None, client: Client = None) -> Any:
-        return self._claim(
+    def _claim_of(self, request_id: str, batch_id: str | None) -> Command:
+        return self._claim.command(
             keys=[*_open_keys(request_id), keys.batch(batch_id or request_id)],
             args=[request_id, self._policy.lease * 1000],
-            client=client,
         )
 
     def renew(self, claim: Claim) -> None:
-        if not self._send_renew(claim):
+        [holds] = self._renewed([claim])
+        if not holds:
             raise LeaseLost(f"Another worker holds {claim.request.request_id}, or it has ended.")
 
     def renew_many(self, claims: Sequence[Claim]) -> None:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for claim in claims:
-                self._send_renew(claim, pipe)
-            pipe.execute()
+        self._renewed(claims)
 
-    def _send_renew(self, claim: Claim, client: Client = None) -> Any:
-        request_id = claim.request.request_id
-        return self._renew(
-            keys=_open_keys(request_id),
-            args=[request_id, claim.fence, self._policy.lease * 1000],
-            client=client,
-        )
+    def _renewed(self, claims: Sequence[Claim]) -> list[Any]:
+        lease = self._policy.lease * 1000
+        commands = [
+            self._renew.command(keys=_open_keys(request_id), args=[request_id, claim.fence, lease])
+            for claim in claims
+            for request_id in (claim.request.request_id,)
+        ]
+        return together(self._redis, commands)
 
     def release(self, claim: Claim, delay: float | None = None) -> None:
         request_id = claim.request.request_id
@@ -259,10 +248,8 @@ class Requests:
         return _owed(request, answer[1])
 
     def cancel_many(self, endings: Sequence[tuple[RequestRecord, Ending]]) -> list[Owed]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for request, ending in endings:
-                self._finish(*self._of_the_end(request, "", ending), client=pipe)
-            answers = pipe.execute()
+        commands = [self._finish.command(*self._of_the_end(request, "", end)) for request, end in endings]
+        answers = together(self._redis, commands)
         owed = [
             _owed(request, answer[1])
             for (request, _), answer in zip(endings, answers, strict=True)
@@ -285,14 +272,12 @@ class Requests:
         return int(self._redis.zremrangebylex(keys.account_requests(account_id), "-", f"({floor}"))
 
     def stranded(self, limit: int) -> list[RequestRecord]:
-        found: list[RequestRecord] = []
-        for shard in range(self._shards):
-            found += self._stranded_in(shard, limit)
-        return found
-
-    def _stranded_in(self, shard: int, limit: int) -> list[RequestRecord]:
         wait = self._policy.sweep_interval * 1000
-        names = self._take_due(keys=[keys.open_requests(shard)], args=[limit, wait])
+        looks = [
+            self._take_due.command(keys=[keys.open_requests(shard)], args=[limit, wait])
+            for shard in range(self._shards)
+        ]
+        names = [name for found in together(self._redis, looks) for name in found]
         return [record for record in self.get_many(names) if record is not None and not record.is_final]
 
     def postpone(self, request_id: str) -> int:

@@ -1,17 +1,35 @@
-"""Loads the Lua files beside this module and hands them out as redis-py scripts.
+"""Loads the Lua files beside this module and hands them out as scripts.
 
-redis-py sends EVALSHA and falls back to loading the text again (NOSCRIPT), so a restarted or
-flushed store heals by itself.
+The store is sent a script's hash. One that does not know it (restarted, flushed, a new node of a cluster)
+says so, and is sent the text: it heals by itself.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from redis import Redis
-from redis.commands.core import Script
+from service.stores.commands import Command, alone
+from service.stores.connection import Client
+
+
+class Script:
+    """A script bound to a client; nothing is sent before its first call."""
+
+    def __init__(self, redis: Client, text: str) -> None:
+        self._redis = redis
+        self._text = text
+        self._hash = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        return alone(self._redis, self.command(keys, args))
+
+    def command(self, keys: Sequence[str], args: Sequence[Any], *, raw: bool = False) -> Command:
+        """Return the call, to be sent with others."""
+        return Command(("EVALSHA", self._hash, len(keys), *keys, *args), raw, self._text)
 
 
 @cache
@@ -20,9 +38,9 @@ def source(name: str) -> str:
     return (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
 
 
-def load(redis: Redis, name: str) -> Script:
-    """Return the script ``name`` bound to ``redis``; nothing is sent before its first call."""
-    return redis.register_script(source(name))
+def load(redis: Client, name: str) -> Script:
+    """Return the script ``name`` bound to ``redis``."""
+    return Script(redis, source(name))
 
 
 def pairs(flat: list[Any]) -> dict[str, Any]:

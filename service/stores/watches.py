@@ -15,6 +15,7 @@ from service.domain.policy import Policy
 from service.domain.requests import Page
 from service.domain.watches import ACTIVE, GRACE_MS, PAUSED, Watch
 from service.stores import keys, scripts
+from service.stores.commands import hashes, together
 from service.stores.connection import Client, store_adapter
 from service.stores.requests import IDEMPOTENCY_LIFETIME
 
@@ -85,10 +86,8 @@ class Watches:
         return Page(found, names[-1] if len(names) == limit else None)
 
     def _many(self, names: Sequence[str]) -> list[Watch | None]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hgetall(keys.watch(name))
-            return [watch_record(name, row) for name, row in zip(names, pipe.execute(), strict=True)]
+        rows = hashes(self._redis, [keys.watch(name) for name in names])
+        return [watch_record(name, row) for name, row in zip(names, rows, strict=True)]
 
     def pause(self, watch_id: str, reason: str) -> Watch | None:
         return self._become(watch_id, PAUSED, reason)
@@ -126,10 +125,11 @@ class Watches:
             self._redis.zrem(keys.watch_owed(watch_id), *request_ids)
 
     def overdue(self, limit: int) -> list[str]:
-        found: list[str] = []
-        for shard in range(self._shards):
-            found += self._take_due(keys=[keys.watching(shard)], args=[limit, GRACE_MS])
-        return found
+        looks = [
+            self._take_due.command(keys=[keys.watching(shard)], args=[limit, GRACE_MS])
+            for shard in range(self._shards)
+        ]
+        return [watch_id for found in together(self._redis, looks) for watch_id in found]
 
     def active(self) -> Iterator[list[Watch]]:
         for shard in range(self._shards):

@@ -1,0 +1,71 @@
+"""Commands to the store, several in one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.client import NEVER_DECODE
+from redis.exceptions import NoScriptError
+
+from service.stores.connection import Client
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that is yet to be sent; ``raw``: its answer stays bytes."""
+
+    args: Sequence[Any]
+    raw: bool = False
+    text: str = ""  # of a script, whose hash is sent
+
+    def send(self, client: Client) -> Any:
+        """Send it to a client, or put it into a pipeline."""
+        options = {NEVER_DECODE: True} if self.raw else {}
+        return client.execute_command(*self.args, **options)
+
+    def with_text(self) -> Command:
+        """Return the same with the script's text in place of its hash."""
+        return Command(("EVAL", self.text, *self.args[2:]), self.raw)
+
+
+def together(redis: Client, commands: Sequence[Command]) -> list[Any]:
+    """Send commands in one round trip; return their answers.
+
+    They are independent of each other: in a cluster they go to several nodes, and a script the store did
+    not know runs after the others. Raises what the first that failed answers, when all have been sent.
+    """
+    if len(commands) < 2:
+        return [alone(redis, command) for command in commands]
+    answers = _piped(redis, commands)
+    unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if unknown:
+        told = _piped(redis, [commands[index].with_text() for index in unknown])
+        answers = [told.pop(0) if isinstance(answer, NoScriptError) else answer for answer in answers]
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
+def _piped(redis: Client, commands: Sequence[Command]) -> list[Any]:
+    """Return what is answered to each, exceptions too."""
+    with redis.pipeline(transaction=False) as pipe:
+        for command in commands:
+            command.send(pipe)
+        answers: list[Any] = pipe.execute(raise_on_error=False)
+    return answers
+
+
+def alone(redis: Client, command: Command) -> Any:
+    """Send one command; return its answer."""
+    try:
+        return command.send(redis)
+    except NoScriptError:
+        return command.with_text().send(redis)
+
+
+def hashes(redis: Client, names: Sequence[str]) -> list[dict[str, str]]:
+    """Return what these hashes hold; nothing for one that is not there."""
+    return together(redis, [Command(("HGETALL", name)) for name in names])
