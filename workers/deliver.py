@@ -4,39 +4,48 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
 
 from service.actions import watches
 from service.domain.deliveries import GONE, RESULT_EXPIRED, Attempt, Delivery, DeliveryClaim, plan, spread
+from service.domain.dispatch import publish_deliveries
 from service.domain.errors import LeaseLost, StoreUnavailable
 from service.domain.ports import Services
-from service.domain.requests import DELIVER, DELIVERIES
 from workers.webhooks.sender import Sender
 
 # A host with a backlog keeps its place for this many deliveries, or this many seconds, before others
 # get a turn. A process that is told to stop waits for it.
 IN_A_ROW = 50
 IN_A_ROW_SECONDS = 2.0
+# A host that takes longer has its deliveries made side by side, seconds.
+PROMPT_SECONDS = 0.1
 
 log = structlog.get_logger(__name__)
 
 
-def run(services: Services, sender: Sender, delivery_id: str, host: str) -> None:
-    """Make the next attempt if it is due, then go on with what waits at the same host.
+def run(services: Services, sender: Sender, host: str, delivery_ids: Sequence[str]) -> None:
+    """Make the attempts that are due, one after the other, then go on with what waits at the same host.
 
-    Whatever is to be done later waits in the store's due sets and not in this process.
+    Whatever is to be done later waits in the store's due sets and not in this process. While a host takes
+    its time the others are published each on their own: several threads share them.
     """
     until = time.monotonic() + IN_A_ROW_SECONDS
+    left = deque(delivery_ids)
     for _ in range(IN_A_ROW):
-        waiting = _attempt(services, sender, delivery_id, host)
-        if waiting is None:
+        started = time.monotonic()
+        waiting = _attempt(services, sender, left.popleft(), host)
+        if waiting is not None:
+            left.append(waiting)
+        if not left:
             return
-        delivery_id = waiting
-        if time.monotonic() > until:
+        now = time.monotonic()
+        if now > until or (len(left) > 1 and now - started > PROMPT_SECONDS):
             break
-    services.queue.enqueue(DELIVER, DELIVERIES, delivery_id, host)
+    publish_deliveries(services, host, list(left), together=1)
 
 
 def _attempt(services: Services, sender: Sender, delivery_id: str, host: str) -> str | None:

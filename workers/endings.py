@@ -14,7 +14,7 @@ from service.domain import envelopes, watches
 from service.domain.errors import RangeNotSatisfiable, StoryhookError, UpstreamFailed
 from service.domain.operations import CACHED, EMPTY, FOUND, NOTHING_NEW, OPERATIONS
 from service.domain.ports import Services
-from service.domain.requests import DELIVER, DELIVERIES, FAILED, SUCCEEDED, Claim, Ending, Owed
+from service.domain.requests import FAILED, SUCCEEDED, Claim, Ending
 from service.domain.shapes import shaped
 from service.domain.stories import owner_of, with_string_ids
 from workers.sources.contract import Found
@@ -127,12 +127,6 @@ class Endings:
         request = self._claim.request
         prices = self._services.policy.prices
         return prices.charge_for(request.operation, outcome, request.hold, request.options)
-
-
-def hand_over(services: Services, owed: Owed | None) -> None:
-    """Publish the webhook a request owes now that it has ended."""
-    if owed:
-        services.queue.enqueue(DELIVER, DELIVERIES, owed.delivery_id, owed.host)
 
 
 def _json(envelope: dict[str, Any]) -> bytes:

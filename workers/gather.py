@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from functools import partial
-from threading import BoundedSemaphore
 
 import structlog
 
@@ -13,10 +12,11 @@ from service.domain.dispatch import hint, publish_all
 from service.domain.errors import FetchError, LeaseLost, NoSessionFree, StoreUnavailable
 from service.domain.operations import STORIES
 from service.domain.ports import Services
-from service.domain.requests import Claim, RequestRecord
+from service.domain.requests import Claim, Ending, RequestRecord
 from service.domain.sharing import Flight, Landing
 from workers import scrape
 from workers.optouts import fetch_served
+from workers.places import Places
 from workers.scrape import Stopping
 from workers.sources.contract import Found, Source
 
@@ -25,25 +25,31 @@ Boarded = tuple[Flight, Claim]
 # A claim lasts LEASE seconds, which is longer than one call upstream with all its waits.
 RENEW_EVERY = 1.0  # seconds
 
+# For how long one who comes while others are at work waits for company, seconds. What is asked for together
+# costs a fraction, and nobody waits for it. An idle service does not wait.
+LINGER = 0.1
+
 log = structlog.get_logger(__name__)
 
 
-def run(services: Services, source: Source, places: BoundedSemaphore, stopping: Stopping) -> None:
+def run(services: Services, source: Source, places: Places, stopping: Stopping) -> None:
     """Take requests out of the bulk queue and work on them, if one of the ``places`` is free.
 
-    The other threads are for callers who wait. What is left in the queue is somebody else's turn: a
-    message for it is published at the end, and the pump sees to it that there are enough of them. While
-    there is no session to fetch with, but will be, nothing is taken: the pump asks again each second.
+    What is left in the queue is somebody else's turn: a message for it is published at the end, and the
+    pump sees to it that there are enough of them. While there is no session to fetch with, but will be,
+    nothing is taken: the pump asks again each second.
     """
-    if stopping() or not places.acquire(blocking=False):
+    if stopping() or not (taken := places.take()):
         return
     try:
         if _unserved(services, source):
             return
+        if taken > 1 and services.bulk.waiting() < services.policy.reels_at_once:
+            time.sleep(LINGER)
         _chunk(services, source, services.bulk.take(services.policy.reels_at_once), stopping)
         left = services.bulk.waiting()
     finally:
-        places.release()
+        places.leave()
     if left and not stopping():
         hint(services, 1)
 
@@ -183,16 +189,18 @@ def _land(
 ) -> list[RequestRecord]:
     """Settle with what was found; return the requests that have to be asked for alone."""
     landings: list[tuple[Flight, Landing | None]] = []
+    endings: list[tuple[Claim, Ending]] = []
     left: list[RequestRecord] = []
     renew = partial(services.requests.renew_many, [claim for _, claim in boarded])
     for flight, claim in boarded:
         landing = None
         if flight.key in found:
             ending, landing = scrape.judge(services, claim, partial(_brought, found[flight.key]), renew)
-            scrape.settle(services, claim, ending)
+            endings.append((claim, ending))
         else:
             left += _released(services, claim)
         landings.append((flight, landing))
+    scrape.settle_many(services, endings)
     for (flight, _), waiting in zip(landings, services.reels.land_many(landings), strict=True):
         scrape.serve_waiting(services, flight.key, waiting)
     return left

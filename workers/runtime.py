@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from threading import BoundedSemaphore, Event
+from threading import Event
 
 from service import config
 from service.bootstrap import build
 from service.domain.ports import Services
+from workers.places import Places
 from workers.sources.contract import Source
 from workers.sources.files import WithFiles
 from workers.webhooks.sender import Sender
@@ -21,7 +22,7 @@ class Runtime:
     settings: config.Settings
     services: Services
     sender: Sender
-    bulk_places: BoundedSemaphore  # threads that may work for nobody who waits
+    bulk_places: Places
     stopping: Event = field(default_factory=Event)  # set when the process was told to end
 
     @cached_property
@@ -47,5 +48,5 @@ def build_runtime(settings: config.Settings) -> Runtime:
     """Put a worker's parts together. Raises ConfigurationError."""
     services = build(settings)
     # The other half is always there for callers who wait.
-    places = BoundedSemaphore(max(1, settings.worker_threads // 2))
+    places = Places(max(1, settings.worker_threads // 2))
     return Runtime(settings, services, Sender(services.policy), places)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
 
 from service.actions.cancel import cancelled
-from service.domain.dispatch import publish
+from service.domain.dispatch import hand_over, publish
 from service.domain.errors import (
     Conflict,
     FetchError,
@@ -24,7 +24,7 @@ from service.domain.ports import Services
 from service.domain.requests import BULK, QUEUED, Claim, Ending, Owed, RequestRecord
 from service.domain.sharing import Landing, Shared
 from workers import optouts
-from workers.endings import Endings, Renew, hand_over
+from workers.endings import Endings, Renew
 from workers.shared import brought_by, landing_of
 from workers.sources.contract import Found, Source
 
@@ -145,7 +145,7 @@ def give_back(services: Services, claim: Claim, delay: float | None = None) -> b
     if batch is None or not batch.cancelled_at:
         return True
     with suppress(Conflict):  # somebody has taken it up again
-        hand_over(services, services.requests.cancel(claim.request, cancelled(services, claim.request)))
+        hand_over(services, [services.requests.cancel(claim.request, cancelled(services, claim.request))])
     return False
 
 
@@ -207,13 +207,24 @@ def _fly(
 
 def settle(services: Services, claim: Claim, ending: Ending) -> None:
     """End a claimed request and have its webhook delivered, unless somebody else holds it by now."""
-    request = claim.request
-    try:
-        owed = _finish(services, claim, ending)
-    except LeaseLost:
-        log.warning("scrape.lease_lost", requestId=request.request_id, fence=claim.fence)
+    settle_many(services, [(claim, ending)])
+
+
+def settle_many(services: Services, endings: Sequence[tuple[Claim, Ending]]) -> None:
+    """Do so with several."""
+    if not endings:
         return
-    hand_over(services, owed)
+    ended = _finish(services, endings)
+    hand_over(services, [owed for owed in ended if isinstance(owed, Owed)])
+    for (claim, ending), owed in zip(endings, ended, strict=True):
+        if isinstance(owed, LeaseLost):
+            log.warning("scrape.lease_lost", requestId=claim.request.request_id, fence=claim.fence)
+        else:
+            _tell(services, claim.request, ending)
+
+
+def _tell(services: Services, request: RequestRecord, ending: Ending) -> None:
+    """Write the one wide line of a request."""
     log.info(
         "scrape.done",
         requestId=request.request_id,
@@ -227,12 +238,12 @@ def settle(services: Services, claim: Claim, ending: Ending) -> None:
     )
 
 
-def _finish(services: Services, claim: Claim, ending: Ending) -> Owed | None:
+def _finish(services: Services, endings: Sequence[tuple[Claim, Ending]]) -> list[Owed | LeaseLost | None]:
     """Settle, through a short outage of the store: what was fetched need not be fetched again."""
     deadline = time.monotonic() + SETTLE_PATIENCE
     while True:
         try:
-            return services.requests.finish(claim, ending)
+            return services.requests.finish_many(endings)
         except StoreUnavailable:
             if time.monotonic() > deadline:
                 raise

@@ -23,9 +23,9 @@ def gather_task() -> None:
 
 
 @shared_task(name=DELIVER)
-def deliver_task(delivery_id: str, host: str) -> None:
+def deliver_task(host: str, *delivery_ids: str) -> None:
     parts = runtime()
-    deliver.run(parts.services, parts.sender, delivery_id, host)
+    deliver.run(parts.services, parts.sender, host, delivery_ids)
 
 
 @shared_task(name=RUN)

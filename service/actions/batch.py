@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from service.actions.cancel import cancelled
 from service.domain import ids
 from service.domain.batches import EACH, BatchRecord, BatchSubmission
-from service.domain.dispatch import publish_bulk
+from service.domain.dispatch import hand_over, publish_bulk
 from service.domain.envelopes import running
 from service.domain.errors import NotFound, ValidationFailed
 from service.domain.namelists import NameList
 from service.domain.operations import STORIES
 from service.domain.options import PLAIN, Options
 from service.domain.ports import Services
-from service.domain.requests import DELIVER, DELIVERIES, QUEUED, Page, RequestRecord
+from service.domain.requests import QUEUED, Page, RequestRecord
 from service.domain.webhooks import check_url
 
 DETAILS_MOST = 100
@@ -169,8 +169,7 @@ def _cancel_items(services: Services, names: list[str]) -> None:
     records = [each for each in services.requests.get_many(names) if each and each.status == QUEUED]
     owed = services.requests.cancel_many([(record, cancelled(services, record)) for record in records])
     services.bulk.remove([record.request_id for record in records])
-    for each in owed:
-        services.queue.enqueue(DELIVER, DELIVERIES, each.delivery_id, each.host)
+    hand_over(services, owed)
 
 
 def _bad_cursor() -> ValidationFailed:

@@ -6,9 +6,10 @@ import json
 
 from service.actions.lookup import find_request
 from service.domain import envelopes
+from service.domain.dispatch import hand_over
 from service.domain.errors import Conflict
 from service.domain.ports import Services
-from service.domain.requests import CANCELLED, DELIVER, DELIVERIES, QUEUED, Ending, RequestRecord
+from service.domain.requests import CANCELLED, QUEUED, Ending, RequestRecord
 
 MESSAGE = "The request was cancelled before work on it began."
 
@@ -23,9 +24,7 @@ def cancel_request(services: Services, account_id: str, request_id: str) -> Requ
     record = find_request(services, account_id, request_id)
     if record.status not in {QUEUED, CANCELLED}:
         raise Conflict(f"Only a queued request can be cancelled; this one is {record.status}.")
-    owed = services.requests.cancel(record, cancelled(services, record))
-    if owed:
-        services.queue.enqueue(DELIVER, DELIVERIES, owed.delivery_id, owed.host)
+    hand_over(services, [services.requests.cancel(record, cancelled(services, record))])
     return find_request(services, account_id, request_id)
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from service.actions.lookup import hear
 from service.domain import ids
 from service.domain.deliveries import FAILED_STATES, STATES, Attempt, Delivery
+from service.domain.dispatch import publish_deliveries
 from service.domain.envelopes import timestamp
 from service.domain.errors import Conflict, NotFound, ValidationFailed
 from service.domain.ports import Services
-from service.domain.requests import DELIVER, DELIVERIES, Page
+from service.domain.requests import Page
 from service.domain.webhooks import check_url
 
 REPLAY_MOST = 1_000
@@ -108,7 +109,7 @@ def send_test(
     body = json.dumps({"success": True, "status": "test", "message": SAMPLE, "createdAt": timestamp(now)})
     services.deliveries.create_single(account_id, delivery_id, url, str(target), body.encode())
     with services.requests.waiter(delivery_id) as waiter:
-        services.queue.enqueue(DELIVER, DELIVERIES, delivery_id, str(target))
+        publish_deliveries(services, str(target), [delivery_id])
         hear(waiter, seconds, give_up)
     attempts = services.deliveries.attempts(delivery_id)
     return find_delivery(services, account_id, delivery_id), attempts[-1] if attempts else None
@@ -118,4 +119,4 @@ SAMPLE = "This is a test of your receiver by Storyhook. Verify its signature as 
 
 
 def _publish(services: Services, delivery: Delivery) -> None:
-    services.queue.enqueue(DELIVER, DELIVERIES, delivery.delivery_id, delivery.host)
+    publish_deliveries(services, delivery.host, [delivery.delivery_id])

@@ -7,10 +7,12 @@ from contextlib import suppress
 
 from service.domain.errors import StoreUnavailable
 from service.domain.ports import Services
-from service.domain.requests import BULK, GATHER, SCRAPE, RequestRecord
+from service.domain.requests import BULK, DELIVER, DELIVERIES, GATHER, SCRAPE, Owed, RequestRecord
 
 # Messages for a batch: more workers than this do not make it faster, and the pump adds what is missing.
 HINTS_MOST = 16
+# Deliveries in one message: one after the other, as long as their host answers at once.
+DELIVERED_TOGETHER = 10
 
 
 def publish(services: Services, record: RequestRecord) -> None:
@@ -34,14 +36,32 @@ def publish_all(services: Services, records: Iterable[RequestRecord]) -> None:
 
 
 def publish_bulk(services: Services, account_id: str, request_ids: Sequence[str]) -> None:
-    """Put an account's requests into the bulk queue, and call workers for them."""
-    added = 0
+    """Put an account's requests into the bulk queue, and call workers for them where none is on the way."""
+    uncalled = 0
     with suppress(StoreUnavailable):  # they are accepted: the sweep does it again
-        added = services.bulk.push(account_id, request_ids)
-    hint(services, added)
+        uncalled = services.bulk.push(account_id, request_ids)
+    hint(services, uncalled)
 
 
 def hint(services: Services, waiting: int) -> None:
     """Call workers for requests in the bulk queue; each takes as many as it asks for in one call."""
     for _ in range(min(-(-waiting // services.policy.reels_at_once), HINTS_MOST)):
         services.queue.enqueue(GATHER, BULK)
+
+
+def hand_over(services: Services, owed: Iterable[Owed | None]) -> None:
+    """Have the webhooks delivered that are owed now."""
+    by_host: dict[str, list[str]] = {}
+    for each in owed:
+        if each is not None:
+            by_host.setdefault(each.host, []).append(each.delivery_id)
+    for host, delivery_ids in by_host.items():
+        publish_deliveries(services, host, delivery_ids)
+
+
+def publish_deliveries(
+    services: Services, host: str, delivery_ids: Sequence[str], together: int = DELIVERED_TOGETHER
+) -> None:
+    """Publish deliveries to one host, so many in a message."""
+    for start in range(0, len(delivery_ids), together):
+        services.queue.enqueue(DELIVER, DELIVERIES, host, *delivery_ids[start : start + together])

@@ -12,7 +12,10 @@ from service.stores.connection import Client, store_adapter
 
 PUSHED_AT_ONCE = 1_000
 
-_KEYS = [keys.BULK_QUEUE, keys.BULK_CLOCK]
+# After this long a call that no worker followed counts as lost; the pump looks as often.
+CALL_LIFETIME_MS = 1_000
+
+_KEYS = [keys.BULK_QUEUE, keys.BULK_CLOCK, keys.BULK_CALLED]
 
 
 @store_adapter
@@ -25,11 +28,11 @@ class Bulk:
         self._take = scripts.load(redis, "bulk_take")
 
     def push(self, account_id: str, request_ids: Sequence[str]) -> int:
-        added = 0
+        uncalled = 0
         for start in range(0, len(request_ids), PUSHED_AT_ONCE):
             chunk = request_ids[start : start + PUSHED_AT_ONCE]
-            added += int(self._push(keys=_KEYS, args=[account_id, *chunk]))
-        return added
+            uncalled += int(self._push(keys=_KEYS, args=[account_id, CALL_LIFETIME_MS, *chunk]))
+        return uncalled
 
     def take(self, count: int) -> list[str]:
         return [str(name) for name in self._take(keys=_KEYS, args=[count])]

@@ -42,6 +42,7 @@ key                              type    lifetime                     holds
 ``{h:<host>}:health``            hash    10 min                       attempts and failures by minute, circuit
 ``{bulk}:queue``                 zset    while they wait              request ids by virtual time of turn
 ``{bulk}:clock``                 hash    while they wait              ``virtual`` time, next turns
+``{bulk}:called``                string  1 s                          a worker was called and has not come yet
 ``{f:<ask>}:reel``               hash    up to 1 h                    a result that others may be shown
 ``{f:<ask>}:flight``             string  one lease                    who fetches it right now
 ``{f:<ask>}:waiting``            set     two leases                   ids of requests that wait for it
@@ -70,6 +71,7 @@ WORKERS = "g:workers"
 CIRCUITS = "g:circuits"
 BULK_QUEUE = "{bulk}:queue"
 BULK_CLOCK = "{bulk}:clock"
+BULK_CALLED = "{bulk}:called"
 ARCHIVE_EXPIRY = "{archive}:expiry"
 OPTOUT_NAMES = "{ig}:optout:names"
 OPTOUT_IDS = "{ig}:optout:ids"

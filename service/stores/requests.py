@@ -231,18 +231,32 @@ class Requests:
         return [keys.request(request_id), keys.open_requests(shard), keys.stats(shard)]
 
     def finish(self, claim: Claim, ending: Ending) -> Owed | None:
-        answer = self._end(claim.request, str(claim.fence), ending)
+        [ended] = self.finish_many([(claim, ending)])
+        if isinstance(ended, LeaseLost):
+            raise ended
+        return ended
+
+    def finish_many(self, endings: Sequence[tuple[Claim, Ending]]) -> list[Owed | LeaseLost | None]:
+        commands = [
+            self._finish.command(*self._of_the_end(claim.request, str(claim.fence), ending))
+            for claim, ending in endings
+        ]
+        answers = zip(endings, together(self._redis, commands), strict=True)
+        return [self._finished(claim, ending, answer) for (claim, ending), answer in answers]
+
+    def _finished(self, claim: Claim, ending: Ending, answer: list[Any]) -> Owed | LeaseLost | None:
         if answer[0] == "lost":
-            raise LeaseLost(f"Another worker holds {claim.request.request_id}, or it has ended.")
+            return LeaseLost(f"Another worker holds {claim.request.request_id}, or it has ended.")
         if answer[0] == "free":
-            return self.finish(claim, ending.free())
+            [ended] = self.finish_many([(claim, ending.free())])
+            return ended
         return _owed(claim.request, answer[1])
 
     def abandon(self, request_id: str) -> bool:
         return bool(self._abandon(keys=[keys.request(request_id)], args=[]))
 
     def cancel(self, request: RequestRecord, ending: Ending) -> Owed | None:
-        answer = self._end(request, "", ending)
+        answer = self._finish(*self._of_the_end(request, "", ending))
         if answer[0] == "lost":
             raise Conflict("Only a queued request can be cancelled; this one is under way or has ended.")
         return _owed(request, answer[1])
@@ -256,10 +270,6 @@ class Requests:
             if answer[0] == "ok"
         ]
         return [each for each in owed if each is not None]
-
-    def _end(self, request: RequestRecord, fence: str, ending: Ending) -> list[Any]:
-        answer: list[Any] = self._finish(*self._of_the_end(request, fence, ending))
-        return answer
 
     def _of_the_end(self, request: RequestRecord, fence: str, ending: Ending) -> tuple[list[Any], list[Any]]:
         shard = ids.shard_in(request.request_id)

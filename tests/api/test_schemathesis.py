@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from threading import BoundedSemaphore
 
 import hypothesis
 import pytest
@@ -29,6 +28,7 @@ from tests.api.answers import EverySource
 from tests.api.support import BATCH, HIKER, JSON, Front, fake_store, make_front
 from tests.conftest import SECRET, SHARDS, RecordingQueue
 from workers import gather, scrape
+from workers.places import Places
 from workers.sources.contract import Source
 from workers.sources.files import WithFiles
 
@@ -134,7 +134,7 @@ class InlineQueue(RecordingQueue):
         if task == "scrape":
             scrape.run(self.services, self.source, args[0])
         elif task == "gather":
-            gather.run(self.services, self.source, BoundedSemaphore(1), lambda: False)
+            gather.run(self.services, self.source, Places(1), lambda: False)
         elif claim := self.services.deliveries.claim(*args):
             made = Attempt(at=1_790_000_000, duration=0.1, status=200)
             self.services.deliveries.record(claim, made, Plan(DELIVERED))

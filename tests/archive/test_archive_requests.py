@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from tests.conftest import RecordingQueue, make_services
 from tests.redis.kit import ACCOUNT, submission
 from tests.upstreams import StoriesByName
 from workers import gather, scrape
+from workers.places import Places
 from workers.sources.contract import Found, GoOn, always, reel_found
 
 ARCHIVE = Options(archive=True)
@@ -98,7 +98,7 @@ def test_a_group_is_archived_together(services: Services, cdn: Cdn) -> None:
         submit(services, username=name, options=ARCHIVE, queue=BULK) for name in ("anna", "bert", "carl")
     ]
     services.bulk.push(ACCOUNT, asked)
-    gather.run(services, Upstream(), threading.BoundedSemaphore(1), lambda: False)
+    gather.run(services, Upstream(), Places(1), lambda: False)
     assert all("archiveUrl" in items_of(services, each)[0] for each in asked)
     assert cdn.fetched.count(photo(3_741_925_019_028_375_123)["image_versions2"]["candidates"][0]["url"]) == 1
 

@@ -54,6 +54,7 @@ from tests.conftest import SHARDS, RecordingQueue, await_true, make_services
 from tests.redis.kit import Lua, at_once, batch_of, ending, snapshot, submission
 from tests.upstreams import StoriesByName
 from workers import gather, scrape, sweep
+from workers.places import Places
 from workers.sources.contract import Found, reel_found
 
 HOOK = "https://example.com/hook"
@@ -508,7 +509,7 @@ def test_what_is_owed_is_what_the_mode_says(
 
     queue.published.clear()
     sweep.pump_deliveries(services)
-    published = {hint[2] for hint in queue.published if hint[0] == "deliver"}
+    published = {name for hint in queue.published if hint[0] == "deliver" for name in hint[3:]}
     assert published == ({summary_of(batch)} if mode != "each" else set()), "nobody told a deliverer of it"
 
 
@@ -575,7 +576,7 @@ def test_more_than_a_page_is_cancelled_and_each_owes_its_webhook(
     account_id = account_of(services, 450)
     batch = submit(services, account_id, 450, webhook_url=HOOK, webhook_mode="both")
     cancel_batch(services, account_id, batch.batch_id)
-    told = [hint[2] for hint in queue.published if hint[0] == "deliver"]
+    told = [name for hint in queue.published if hint[0] == "deliver" for name in hint[3:]]
     assert told == [ids.delivery_of(item) for item in item_ids(batch)]
     assert services.deliveries.get(summary_of(batch)) is not None
     assert services.bulk.waiting() == 0
@@ -790,7 +791,7 @@ def test_a_batch_is_worked_off_by_workers_in_groups(
     batch = submit(services, account_id, 65, webhook_url=HOOK, webhook_mode="both")
     assert queue.published == [("gather", "bulk")] * 3
     for _ in range(3):
-        gather.run(services, Upstream(), threading.BoundedSemaphore(1), lambda: False)
+        gather.run(services, Upstream(), Places(1), lambda: False)
     seen = assert_adds_up(services, batch)
     assert (seen["status"], seen["outcomes"]) == ("completed", {"empty": 65})
     envelope = json.loads(next(all_results(services, batch, 64)))

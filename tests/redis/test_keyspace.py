@@ -72,8 +72,9 @@ def lived(valkey: Redis, services: Services) -> Redis:
     watched(services, account_id)
     archived(valkey)
     services.batches.submit(batch_of(account_id, idempotency_key="twice"))
-    services.bulk.push(account_id, ["req_1", "req_2"])
+    services.bulk.push(account_id, ["req_1", "req_2", "req_3"])
     services.bulk.take(1)
+    services.bulk.push(account_id, ["req_4"])
     services.optouts.add("zoe", "42")
     for name in ("anna", "bert"):
         flight = services.reels.board(name, "req_1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from service.domain.watches import Watch
 from tests.redis.kit import submission
 from tests.upstreams import StoriesByName
 from workers import gather, scrape
+from workers.places import Places
 from workers.sources.contract import Found, GoOn, always
 
 HOOK = "https://example.com/hook"
@@ -80,7 +80,7 @@ class Scene:
     def gather(self, *names: str) -> dict[str, str]:
         made = {name: self.ask(STORIES, named(name)) for name in names}
         publish_bulk(self.services, self.account_id, list(made.values()))
-        gather.run(self.services, self.upstream, threading.BoundedSemaphore(1), lambda: False)
+        gather.run(self.services, self.upstream, Places(1), lambda: False)
         return made
 
     def refused(self, *request_ids: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from tests.conftest import SHARDS, RecordingQueue, make_services
 from tests.redis.kit import CANCEL, submission
 from tests.upstreams import StoriesByName
 from workers import gather, scrape, sweep
+from workers.places import Places
 from workers.sources.contract import Found, GoOn, always, reel_found
 
 LOGIN = settings_from_sessionid("42%3Aabcdefghijklmno%3A7")
@@ -350,7 +350,7 @@ def ask_in_bulk(services: Services, account_id: str, *usernames: str) -> list[st
 
 def work(services: Services, upstream: Upstream) -> None:
     upstream.sessions = services.sessions
-    gather.run(services, upstream, threading.BoundedSemaphore(1), lambda: False)
+    gather.run(services, upstream, Places(1), lambda: False)
 
 
 @pytest.mark.parametrize("rest", [200, 299])

@@ -420,7 +420,7 @@ def test_however_it_ends_the_webhook_is_published_and_carries_the_envelope(
 ) -> None:
     request_id = submit(services, webhook_url="https://example.com/hook")
     _, envelope = worked_on(services, Upstream(answer), request_id)
-    [(task, name, delivery_id, host)] = queue.published
+    [(task, name, host, delivery_id)] = queue.published
     assert (task, name, host) == ("deliver", "deliver", "example.com:443")
     claim = services.deliveries.claim(delivery_id, host)
     assert claim is not None
@@ -479,16 +479,21 @@ def test_a_worker_that_is_told_to_end_ends_what_it_can(services: Services) -> No
 def test_what_was_fetched_outlives_a_short_outage_of_the_store(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request_id, upstream, finish, tries = submit(services), Upstream(STORIES), services.requests.finish, []
+    request_id, upstream, finish, tries = (
+        submit(services),
+        Upstream(STORIES),
+        services.requests.finish_many,
+        [],
+    )
 
-    def twice_out(claim: Any, ending: Any) -> Any:
+    def twice_out(endings: Any) -> Any:
         tries.append(1)
         if len(tries) < 3:
             raise StoreUnavailable
-        return finish(claim, ending)
+        return finish(endings)
 
     monkeypatch.setattr(scrape, "SETTLE_EVERY", 0.01)
-    monkeypatch.setattr(services.requests, "finish", twice_out)
+    monkeypatch.setattr(services.requests, "finish_many", twice_out)
     record, _ = worked_on(services, upstream, request_id)
     assert (record.status, record.attempts, len(tries), len(upstream.asked)) == ("succeeded", 1, 3, 1)
 
@@ -499,6 +504,6 @@ def test_a_long_outage_leaves_it_to_the_sweep(services: Services, monkeypatch: p
 
     monkeypatch.setattr(scrape, "SETTLE_PATIENCE", 0.0)
     monkeypatch.setattr(scrape, "SETTLE_EVERY", 0.01)
-    monkeypatch.setattr(services.requests, "finish", out)
+    monkeypatch.setattr(services.requests, "finish_many", out)
     with pytest.raises(StoreUnavailable):
         scrape.run(services, Upstream(STORIES), submit(services))

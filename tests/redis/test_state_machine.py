@@ -596,7 +596,7 @@ class Store(RuleBasedStateMachine):
 
 
 def _hint(delivery_id: str, host: str) -> tuple[str, ...]:
-    return (DELIVER, DELIVERIES, delivery_id, host)
+    return (DELIVER, DELIVERIES, host, delivery_id)
 
 
 def _hints(owed: object) -> list[tuple[str, ...]]:

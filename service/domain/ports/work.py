@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from service.domain.batches import BatchRecord, BatchSubmission
+from service.domain.errors import LeaseLost
 from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
 from service.domain.sharing import Flight, Landing, Shared
 from service.domain.watches import Watch
@@ -75,6 +76,10 @@ class RequestStore(Protocol):
 
     def finish(self, claim: Claim, ending: Ending) -> Owed | None:
         """End a claimed request; return the delivery it owes. Raises LeaseLost."""
+        ...
+
+    def finish_many(self, endings: Sequence[tuple[Claim, Ending]]) -> list[Owed | LeaseLost | None]:
+        """End claimed requests, each on its own; return what each owes, or why it was not ended."""
         ...
 
     def abandon(self, request_id: str) -> bool:
@@ -217,7 +222,11 @@ class BulkStore(Protocol):
     """Requests nobody waits for, in the order in which accounts take turns."""
 
     def push(self, account_id: str, request_ids: Sequence[str]) -> int:
-        """Put requests of an account at the end of its turns; return how many were not there yet."""
+        """Put requests of an account at the end of its turns.
+
+        Returns for how many of them workers are to be called: none for those that stood there already, nor
+        for a single one when a worker was called and has not come yet.
+        """
         ...
 
     def take(self, count: int) -> list[str]:
