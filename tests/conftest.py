@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import fakeredis
+import hypothesis
 import pytest
 from flask.testing import FlaskClient
 from redis import Redis
@@ -24,8 +25,14 @@ from service.domain.policy import Policy
 from service.domain.ports import Services
 from service.stores.connection import open_store
 
+# How hypothesis runs: no deadline, so that a busy machine fails no test, and no folder left behind.
+hypothesis.settings.register_profile("storyhook", deadline=None, database=None)
+hypothesis.settings.load_profile("storyhook")
+
 SECRET = "a secret for tests only, long enough to be accepted"
 SHARDS = 4
+# Long enough that nothing is published again by itself while a test runs, however slow the machine.
+PICKUP_GRACE = 60
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +70,7 @@ class running_valkey:  # noqa: N801 - used as a context manager
             stderr=subprocess.DEVNULL,
         )
         redis = Redis.from_url(self.url)
-        await_true(lambda: _answers(redis), 20)
+        await_true(lambda: _answers(redis), 60)
         redis.close()
 
     def stop(self) -> None:
@@ -83,7 +90,7 @@ def _answers(redis: Redis) -> bool:
         return False
 
 
-def await_true(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def await_true(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for a condition instead of sleeping and hoping."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -95,7 +102,8 @@ def await_true(condition: Callable[[], object], seconds: float = 10.0) -> None:
 @pytest.fixture
 def valkey(valkey_url: str) -> Iterator[Redis]:
     """A client of the real Valkey, its databases empty."""
-    redis = open_store(valkey_url)
+    # A store that is slow to answer, because the machine is busy, is no outage to these tests.
+    redis = open_store(valkey_url, answer_timeout=60)
     redis.flushall()
     yield redis
     redis.close()
@@ -147,7 +155,7 @@ def queue() -> RecordingQueue:
 
 def make_services(settings: Settings, redis: Redis, queue: RecordingQueue, **policy: object) -> Services:
     """Services over ``redis`` that publish to ``queue``, with parts of the policy changed."""
-    changed: Policy = replace(settings.policy, **policy)  # type: ignore[arg-type]
+    changed: Policy = replace(settings.policy, **{"pickup_grace": PICKUP_GRACE, **policy})  # type: ignore[arg-type]
     return replace(assemble(replace(settings, policy=changed), redis, SHARDS), queue=queue)
 
 

@@ -310,7 +310,7 @@ class Front:
             yield fake
         finally:
             stop.set()
-            thread.join(10)
+            thread.join(60)
         assert not failures, failures
 
     def _work_off(self, source: Source, stop: threading.Event, failures: list[BaseException]) -> None:
@@ -427,14 +427,14 @@ def in_threads(work: Any, call: Callable[..., Any]) -> list[Any]:
     results: list[Any] = [None] * len(arguments)
 
     def run(index: int) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         results[index] = call(*arguments[index])
 
     threads = [threading.Thread(target=run, args=(index,)) for index in range(len(arguments))]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     return results
 
 

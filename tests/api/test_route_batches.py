@@ -496,13 +496,13 @@ def test_who_waits_is_answered_when_the_last_item_ends(real: Front) -> None:
     batch_id = accept(real, "nasa")
     [item] = [each["requestId"] for each in results(real, batch_id).json["results"]]
     answers: list[TestResponse] = []
-    waiting = threading.Thread(target=lambda: answers.append(look(real, batch_id, "?wait=20")))
+    waiting = threading.Thread(target=lambda: answers.append(look(real, batch_id, "?wait=60")))
     with Timer() as timer:
         waiting.start()
         await_true(lambda: real.redis.pubsub_numsub(keys.done(batch_id))[0][1])
         real.work(item)
-        waiting.join(20)
-    assert timer.seconds < 10
+        waiting.join(90)
+    assert timer.seconds < 30
     assert answers[0].json["status"] == "completed"
 
 
@@ -511,7 +511,7 @@ def test_who_waits_in_vain_is_told_how_far_it_is(front: Front) -> None:
     with Timer() as timer:
         response = look(front, batch_id, "?wait=0.2")
     assert (response.status_code, response.json["status"]) == (200, "processing")
-    assert 0.2 <= timer.seconds < 5
+    assert 0.2 <= timer.seconds < 20
 
 
 def test_batches_are_listed_newest_first_in_pages(front: Front) -> None:

@@ -142,7 +142,7 @@ def test_the_histogram_of_jobs_is_one(front: Front) -> None:
     assert counts == sorted(counts)
     assert bounds[-1] == (float("inf"), 3)
     assert samples["storyhook_job_seconds_count"] == {(): 3}
-    assert 0 <= samples["storyhook_job_seconds_sum"][()] < 10
+    assert 0 <= samples["storyhook_job_seconds_sum"][()] < 100
 
 
 def test_counters_outlive_the_process(front: Front) -> None:
@@ -181,7 +181,7 @@ def test_metrics_of_the_store_are_told_while_the_broker_is_out(quick: Callable[.
     with Timer() as timer:
         samples = scrape(front)
 
-    assert timer.seconds < 4
+    assert timer.seconds < 15
     assert samples["storyhook_requests_total"] == {("found",): 1}
 
 

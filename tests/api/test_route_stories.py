@@ -223,7 +223,7 @@ def test_the_default_deadline_is_below_the_30_seconds_of_no_code_tools(
 
 
 def test_a_call_past_the_cap_of_waiters_is_202_at_once(make: Callable[..., Front]) -> None:
-    front = make(sync_waiters=1, sync_deadline=20.0)
+    front = make(sync_waiters=1, sync_deadline=60.0)
     first: list[Any] = []
     thread = threading.Thread(target=lambda: first.append(front.stories("first")))
     thread.start()
@@ -232,11 +232,11 @@ def test_a_call_past_the_cap_of_waiters_is_202_at_once(make: Callable[..., Front
     with Timer() as timer:
         second = front.stories("second")
     assert_accepted(second)
-    assert timer.seconds < 2
+    assert timer.seconds < 20
 
     for _, _, request_id in list(front.queue.published):
         front.work(request_id)
-    thread.join(10)
+    thread.join(60)
     assert first[0].status_code == 200
     with front.working():
         assert front.stories("third").status_code == 200, "the place was not given back"
@@ -249,7 +249,7 @@ def test_a_webhook_url_is_answered_202_at_once(front: Front) -> None:
     with Timer() as timer:
         response = front.stories(fields={"webhookUrl": HOOK})
 
-    assert timer.seconds < 2
+    assert timer.seconds < 20
     request_id = assert_accepted(response)
     assert front.queue.published == [("gather", "bulk")]
     assert front.services.bulk.take(2) == [request_id]
@@ -300,13 +300,13 @@ def test_preferences_ignore_case_and_stand_among_others(quick: Callable[..., Fro
 
 
 def test_wait_shortens_the_wait(make: Callable[..., Front]) -> None:
-    front = make(sync_deadline=20.0)
+    front = make(sync_deadline=60.0)
     with Timer() as timer:
         response = front.stories(prefer="wait=1")
 
     assert_accepted(response)
     assert response.headers["Preference-Applied"] == "wait=1"
-    assert 0.9 <= timer.seconds < 4
+    assert 0.9 <= timer.seconds < 20
     assert front.queue.published[0][1] == "interactive"
 
 
@@ -317,16 +317,16 @@ def test_wait_lengthens_the_wait_up_to_a_cap(quick: Callable[..., Front]) -> Non
 
     assert_accepted(response)
     assert response.headers["Preference-Applied"] == "wait=1"
-    assert 0.9 <= timer.seconds < 4
+    assert 0.9 <= timer.seconds < 20
 
 
 def test_wait_is_applied_to_an_answer_that_came_in_time(quick: Callable[..., Front]) -> None:
     front = quick(sync_deadline=0.0)
     with front.working():
-        response = front.stories(prefer="wait=10")
+        response = front.stories(prefer="wait=50")
 
     assert response.status_code == 200
-    assert response.headers["Preference-Applied"] == "wait=10"
+    assert response.headers["Preference-Applied"] == "wait=50"
 
 
 def test_wait_of_zero_is_answered_202_at_once(quick: Callable[..., Front]) -> None:
@@ -335,7 +335,7 @@ def test_wait_of_zero_is_answered_202_at_once(quick: Callable[..., Front]) -> No
         response = front.stories(prefer="wait=0")
 
     assert_accepted(response)
-    assert timer.seconds < 2
+    assert timer.seconds < 20
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_a_preference_that_makes_no_sense_is_ignored(quick: Callable[..., Front]
 
 
 def test_a_preference_of_thousands_of_digits_breaks_nothing(quick: Callable[..., Front]) -> None:
-    front = quick(sync_deadline_max=5.0)
+    front = quick(sync_deadline_max=50.0)
     with front.working():
         response = front.stories(prefer="wait=" + "9" * 5000)
 

@@ -178,7 +178,7 @@ def test_a_sample_shows_what_came_of_it(front: Front) -> None:
     await_true(lambda: front.queue.published)
     [(task, queue, host, delivery_id)] = front.queue.published
     attempt(front, delivery_id, 204, Plan(DELIVERED))
-    thread.join(20)
+    thread.join(60)
 
     assert (task, queue, host) == ("deliver", "deliver", HOST)
     [response] = answers

@@ -37,7 +37,7 @@ def trickle(response: Response, step: threading.Event) -> Response:
 
     def pieces() -> Iterator[bytes]:
         yield body[: len(body) // 2]
-        step.wait(20)
+        step.wait(60)
         yield body[len(body) // 2 :]
 
     return Response(

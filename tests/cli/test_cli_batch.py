@@ -307,10 +307,10 @@ def test_on_a_terminal_a_bar_and_a_table(batches: Batches, names: Path) -> None:
     keeper, terminal = pty.openpty()
     try:
         process = started(batches, names, "--wait", stdout=terminal, stderr=terminal)
-        assert held.reached.wait(20)
+        assert held.reached.wait(60)
         shown = read_until(keeper, "0/")
         held.let_go.set()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         shown += os.read(keeper, 65_536).decode()
     finally:
         held.let_go.set()
@@ -530,7 +530,7 @@ class Held:
 
     def __call__(self, response: Response) -> Response:
         self.reached.set()
-        self.let_go.wait(20)
+        self.let_go.wait(60)
         return response
 
 
@@ -546,9 +546,9 @@ def test_an_interrupted_run_is_gone_on_with_and_no_second_batch_is_made(
     out = tmp_path / "out.ndjson"
     process = started(batches, names, "--out", out)
     try:
-        assert held.reached.wait(20)
+        assert held.reached.wait(60)
         process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=10)
+        stdout, stderr = process.communicate(timeout=60)
     finally:
         held.let_go.set()
         process.kill()
@@ -558,13 +558,13 @@ def test_an_interrupted_run_is_gone_on_with_and_no_second_batch_is_made(
         assert [path.name for path in tmp_path.iterdir() if ".part" in path.name] == []
         assert (b"bat_070001 goes on" in stderr) is (where != "submit")
     again = started(batches, names, "--out", out)
-    _, stderr = again.communicate(timeout=20)
+    _, stderr = again.communicate(timeout=60)
     assert again.returncode == 0, stderr
     assert len(batches.batches) == 1
     assert len({request.headers["Idempotency-Key"] for request in batches.submissions()}) == 1
     assert [json.loads(line)["username"] for line in out.read_text().splitlines()] == ["nasa", "esa", "jaxa"]
     assert remembered() == []
-    started(batches, names, "--out", out).communicate(timeout=20)
+    started(batches, names, "--out", out).communicate(timeout=60)
     assert len(batches.batches) == 2
 
 
@@ -576,12 +576,12 @@ def test_two_that_start_at_once_make_one_batch(batches: Batches, names: Path, tm
     out = tmp_path / "out.ndjson"
     first = started(batches, names, "--out", out)
     try:
-        assert held.reached.wait(20)
+        assert held.reached.wait(60)
         second = started(batches, names, "--out", out)
-        assert second.wait(20) == 0
+        assert second.wait(60) == 0
     finally:
         held.let_go.set()
-    assert first.wait(20) == 0
+    assert first.wait(60) == 0
     assert len(batches.batches) == 1
     assert len(out.read_text().splitlines()) == 3
     for process in (first, second):
@@ -599,7 +599,7 @@ def test_a_slow_page_is_waited_for(batches: Batches, names: Path, tmp_path: Path
         assert not out.exists()
     finally:
         step.set()
-    assert process.communicate(timeout=20)[1] == b""
+    assert process.communicate(timeout=60)[1] == b""
     assert (process.returncode, len(out.read_text().splitlines())) == (0, 3)
 
 
@@ -635,7 +635,7 @@ def test_a_reader_that_goes_away_is_no_news(batches: Batches, names: Path) -> No
         process = started(batches, names, "--out", "-", stdout=writer)
     finally:
         os.close(writer)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 141
     assert b"Traceback" not in stderr
     assert len(remembered()) == 1

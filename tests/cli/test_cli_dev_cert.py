@@ -33,7 +33,7 @@ def shake_hands(name: str, ca: bytes) -> None:
     client.verify_flags |= ssl.VERIFY_X509_STRICT
     left, right = socket.socketpair()
     with left, right:
-        right.settimeout(20)
+        right.settimeout(60)
         server = threading.Thread(target=_serve, args=(served, left))
         server.start()
         try:
@@ -44,7 +44,7 @@ def shake_hands(name: str, ca: bytes) -> None:
 
 
 def _serve(context: ssl.SSLContext, line: socket.socket) -> None:
-    line.settimeout(20)
+    line.settimeout(60)
     with suppress(OSError):  # the client says what it did not like
         context.wrap_socket(line, server_side=True).close()
 

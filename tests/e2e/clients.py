@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-CALL_LIMIT = 40.0
+CALL_LIMIT = 90.0
 
 
 class Customer:
@@ -98,7 +98,7 @@ class Simulator:
     def _ask(self, method: str, what: str, **options: Any) -> dict[str, Any]:
         with requests.Session() as session:
             session.trust_env = False
-            answer = session.request(method, f"{self.url}/_sim/{what}", timeout=10, **options)
+            answer = session.request(method, f"{self.url}/_sim/{what}", timeout=60, **options)
         answer.raise_for_status()
         body: dict[str, Any] = answer.json()
         return body

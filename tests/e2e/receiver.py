@@ -58,7 +58,7 @@ class Receiver:
         """Return what came about a request."""
         return [each for each in list(self.arrivals) if json.loads(each.body)["requestId"] == request_id]
 
-    def wait_for(self, request_id: str, count: int = 1, seconds: float = 20) -> list[Arrival]:
+    def wait_for(self, request_id: str, count: int = 1, seconds: float = 60) -> list[Arrival]:
         """Return what came about a request once it is at least ``count``."""
         await_true(lambda: len(self.about(request_id)) >= count, seconds)
         return self.about(request_id)

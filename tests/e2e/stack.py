@@ -208,7 +208,7 @@ class Stack:
     def assert_gone(self) -> None:
         """Check that a stopped stack has left nothing behind."""
         with suppress(AssertionError):
-            await_true(lambda: not self.what_is_left(), 5)
+            await_true(lambda: not self.what_is_left(), 30)
         assert self.what_is_left() == []
 
     # --- doing things to one process ---------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_data_of_a_newer_version_is_refused(stack: Stack, home: Callable[[], Pat
         redis.hset("g:meta", mapping={"format": 99, "shards": 16})
     with leaving_nothing(Stack(home(), REDIS_URL=redis_url)) as newer:
         newer.start(program)
-        await_true(lambda: not newer.runs(program), 10)
+        await_true(lambda: not newer.runs(program), 60)
         assert "the data is of format 99" in newer.output(program)
         assert "Traceback" not in newer.output(program)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 
 import pytest
@@ -48,10 +49,11 @@ def test_a_receiver_that_refuses_first_gets_it_later(customer: Customer, receive
     request_id = customer.queue("nasa", webhook=receiver.url)
     [first] = receiver.wait_for(request_id)
     await_true(lambda: customer.delivery(first.delivery_id)["log"])
-    owed = customer.delivery(first.delivery_id)
+    looked, owed = time.time(), customer.delivery(first.delivery_id)
     assert (owed["status"], owed["attempts"], owed["requestId"]) == ("pending", 1, request_id)
     next_at = datetime.fromisoformat(owed["nextAttemptAt"]).timestamp()
-    assert next_at == pytest.approx(first.at + 2, abs=1)  # 2 s, give or take a fifth
+    # 2 s, give or take a fifth, from when the deliverer wrote down what came of the first.
+    assert first.at + 1.5 < next_at < looked + 2.5
     _, second = receiver.wait_for(request_id, 2)
     assert second.at >= next_at - 0.1
     assert (second.delivery_id, second.body) == (first.delivery_id, first.body)
@@ -107,8 +109,8 @@ def test_a_broker_that_forgets_everything_while_all_is_idle_is_no_outage(
     with impatient.broker() as broker:
         broker.flushdb()
     request_id = customer.queue("nasa", webhook=receiver.url)
-    assert customer.outcome(request_id, 10)["outcome"] == "found"
-    receiver.wait_for(request_id, seconds=10)
+    assert customer.outcome(request_id)["outcome"] == "found"
+    receiver.wait_for(request_id)
 
 
 def test_a_store_killed_while_idle_heals(impatient: Stack, customer: Customer, receiver: Receiver) -> None:

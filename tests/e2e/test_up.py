@@ -61,7 +61,7 @@ def test_ctrl_c_in_the_middle_of_the_start_ends_it(home: Callable[[], Path]) -> 
     with leaving_nothing(Up(home())) as up:
         up.launch()
         await_true(lambda: has_children(up.process.pid))
-        assert up.interrupt(10) == 0
+        assert up.interrupt() == 0
 
 
 def test_a_store_of_ones_own_is_used_instead_of_the_embedded_one(

@@ -477,7 +477,7 @@ def test_of_many_who_end_items_at_once_one_ends_the_batch(
         claims = [take(services, batch, number) for number in range(1, 25)]
         with services.requests.waiter(batch.batch_id) as waiter:
             at_once(24, lambda number, claims=claims: services.requests.finish(claims[number], ending()))  # type: ignore[misc]
-            assert waiter.wait(5)
+            assert waiter.wait(60)
             assert not waiter.wait(0.05), "it ended once"
         assert assert_adds_up(services, batch)["status"] == "completed"
         delivery = services.deliveries.get(summary_of(batch))
@@ -522,7 +522,7 @@ def test_who_waits_for_a_batch_is_woken_by_its_last_item(
     found: list[BatchRecord] = []
 
     def wait() -> None:
-        found.append(wait_for(services, batch.batch_id, lambda: now(services, batch), 20))
+        found.append(wait_for(services, batch.batch_id, lambda: now(services, batch), 60))
 
     waiting = threading.Thread(target=wait)
     waiting.start()
@@ -532,8 +532,8 @@ def test_who_waits_for_a_batch_is_woken_by_its_last_item(
     assert waiting.is_alive()
     started = time.monotonic()
     end(services, batch, 2)
-    waiting.join(10)
-    assert time.monotonic() - started < 5
+    waiting.join(60)
+    assert time.monotonic() - started < 30
     assert [each.status for each in found] == ["completed"]
 
 
@@ -601,14 +601,18 @@ def test_a_cancel_in_the_midst_of_workers_leaves_every_item_ended_once(
     batch = submit(services, account_id, 200, webhook_url=HOOK, webhook_mode="summary")
     ended = Counter[str]()
     lock = threading.Lock()
+    cancelling = threading.Event()
 
     def work(number: int) -> None:
         if number == 0:
             await_true(lambda: now(services, batch).left < 190)
+            cancelling.set()
             cancel_batch(services, account_id, batch.batch_id)
             return
         chance = random.Random(number)
         while taken := services.bulk.take(3):
+            if len(ended) > 100:  # so that they are not through before it is cancelled
+                cancelling.wait(60)
             for item in taken:
                 claim = services.requests.claim(item, batch.batch_id)
                 if claim is None:
@@ -856,8 +860,8 @@ def test_what_stands_in_the_queue_is_left_alone_and_looked_at_later(
     assert queue.published == [("gather", "bulk")]
     later = LEFT_FOR * services.policy.sweep_interval
     found = looks(redis, batch)
-    assert found[:5] == pytest.approx([services.policy.sweep_interval] * 5, abs=5)
-    assert found[5:] == pytest.approx([later] * 15, abs=5)
+    assert found[:5] == pytest.approx([services.policy.sweep_interval] * 5, abs=14)
+    assert found[5:] == pytest.approx([later] * 15, abs=14)
     counts = [redis.hget(keys.request(item), "looks") for item in item_ids(batch)]
     assert counts == ["1"] * 5 + [None] * 15, "waiting one's turn is no look in vain"
 

@@ -49,7 +49,7 @@ def test_a_schedule_that_cannot_be_written_is_written_later(
     thread = threading.Thread(target=lambda: made.append(LastingScheduler(app=app)), daemon=True)
     thread.start()
     read_only()
-    thread.join(20)
+    thread.join(60)
     assert made
     assert HOUSEKEEP in valkey.smembers(app.redbeat_conf.statics_key)
 

@@ -121,7 +121,7 @@ def test_rate_counts_up_to_the_limit_and_no_further(lua: Lua) -> None:
 def test_rate_says_how_long_the_window_still_lasts(lua: Lua) -> None:
     for _ in range(3):
         [[_, left, _]] = hit(lua, ("minute", 2, MINUTE))
-        assert MINUTE - 5000 < left <= MINUTE
+        assert MINUTE / 2 < left <= MINUTE
 
 
 def test_rate_begins_anew_after_the_window(lua: Lua) -> None:
@@ -134,9 +134,9 @@ def test_rate_begins_anew_after_the_window(lua: Lua) -> None:
 
 def test_a_later_call_does_not_prolong_the_window(lua: Lua) -> None:
     hit(lua, ("minute", 9, MINUTE))
-    lua.redis.pexpire("minute", 1000)
+    lua.redis.pexpire("minute", MINUTE // 2)
     [[_, left, _]] = hit(lua, ("minute", 9, MINUTE))
-    assert left <= 1000
+    assert left <= MINUTE // 2
 
 
 def test_rate_counts_in_no_window_when_one_is_full_and_says_which(lua: Lua) -> None:

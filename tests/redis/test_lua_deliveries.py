@@ -11,7 +11,8 @@ from tests.redis.kit import Lua, snapshot
 ID, HOST = "msg_1", "example.com:443"
 DELIVERY, LOG, HOSTS, DUE, STATS, BODY = "msg", "log", "due-hosts", "due", "stats", "body"
 INFLIGHT, HEALTH = "inflight", "health"
-HOUR = 3_600_000
+HOUR, MINUTE = 3_600_000, 60_000
+GRACE = MINUTE  # long enough that nothing is handed out twice on a slow machine
 
 
 @pytest.fixture
@@ -47,7 +48,19 @@ def record(
 ) -> list[str]:
     keys = [DELIVERY, LOG, HOSTS, DUE, STATS]
     return lua(
-        "delivery_record", keys, ID, fence, status, wait, '{"at":1}', 100, seconds, counts, HOST, "done", 5000
+        "delivery_record",
+        keys,
+        ID,
+        fence,
+        status,
+        wait,
+        '{"at":1}',
+        100,
+        seconds,
+        counts,
+        HOST,
+        "done",
+        GRACE,
     )
 
 
@@ -111,8 +124,8 @@ def test_record_of_an_end_closes_the_delivery_and_gives_it_a_lifetime(lua: Lua, 
     assert "ended_at" in fields
     assert lua.redis.lrange(LOG, 0, -1) == ['{"at":1}']
     assert lua.redis.zscore(DUE, ID) is None
-    assert 95 <= lua.redis.ttl(DELIVERY) <= 100
-    assert 95 <= lua.redis.ttl(LOG) <= 100
+    assert 50 <= lua.redis.ttl(DELIVERY) <= 100
+    assert 50 <= lua.redis.ttl(LOG) <= 100
     assert lua.redis.hget(STATS, f"delivery:{status}") == "1"
 
 
@@ -178,9 +191,9 @@ def test_record_wakes_who_waits_for_the_attempt(lua: Lua) -> None:
     claim(lua)
     with lua.redis.pubsub(ignore_subscribe_messages=False) as pubsub:
         pubsub.subscribe("done")
-        assert (pubsub.get_message(timeout=5) or {})["type"] == "subscribe"
+        assert (pubsub.get_message(timeout=30) or {})["type"] == "subscribe"
         record(lua)
-        assert (pubsub.get_message(timeout=5) or {})["data"] == "delivered"
+        assert (pubsub.get_message(timeout=30) or {})["data"] == "delivered"
 
 
 @pytest.mark.parametrize(
@@ -227,7 +240,7 @@ def test_replay_makes_an_ended_delivery_due_from_the_start_for_good(lua: Lua, st
     assert (fields["status"], fields["attempts"], fields["tries"]) == ("pending", "1", "0")
     assert "ended_at" not in fields
     assert (lua.redis.ttl(DELIVERY), lua.redis.ttl(LOG)) == (-1, -1)
-    assert 495 <= lua.redis.ttl(BODY) <= 500
+    assert 400 <= lua.redis.ttl(BODY) <= 500
     assert lua.redis.lrange(LOG, 0, -1) == ['{"at":1}']
     assert claim(lua)[0] == 3
 
@@ -262,7 +275,7 @@ def test_replay_without_a_body_or_a_delivery_changes_nothing(lua: Lua) -> None:
 
 
 def due_of_host(lua: Lua, most: int = 10, wait: int = 0) -> list[str]:
-    return lua("due_of_host", [HOSTS, DUE], HOST, most, 5000, wait)
+    return lua("due_of_host", [HOSTS, DUE], HOST, most, GRACE, wait)
 
 
 def enter(lua: Lua, delivery_id: str = ID, places: int = 2, lease: int = HOUR) -> int:
@@ -292,7 +305,7 @@ def test_due_of_host_hands_out_no_more_than_there_are_places_and_looks_again_aft
     lua.redis.zadd(DUE, {"msg_2": 5})
     assert due_of_host(lua, most=1) == ["msg_2"]
     assert due_of_host(lua, most=0, wait=HOUR) == []
-    assert (lua.redis.zscore(HOSTS, HOST) or 0) > server_ms(lua) + HOUR - 5000
+    assert (lua.redis.zscore(HOSTS, HOST) or 0) > server_ms(lua) + HOUR - MINUTE
 
 
 def test_due_of_host_forgets_a_host_that_is_owed_nothing(lua: Lua) -> None:
@@ -319,10 +332,10 @@ def test_a_host_in_trouble_gets_one_attempt_at_a_time_for_a_while(lua: Lua) -> N
 def test_a_circuit_opens_at_seven_failures_of_ten_and_not_before(lua: Lua) -> None:
     verdicts = ["fine"] * 3 + ["failed"] * 7
     assert [leave(lua, verdict) for verdict in verdicts] == ["closed"] * 9 + ["open"]
-    assert HOUR - 5000 < enter(lua) <= HOUR
+    assert HOUR - MINUTE < enter(lua) <= HOUR
     free, wait = room(lua)
     assert free == 0
-    assert HOUR - 5000 < wait <= HOUR
+    assert HOUR - MINUTE < wait <= HOUR
 
 
 def test_a_circuit_stays_closed_at_six_failures_of_ten(lua: Lua) -> None:

@@ -272,11 +272,12 @@ def release(lua: Lua, fence: object = 1, *, parked: int = 0) -> int:
 def test_release_gives_a_claimed_request_back_as_if_it_had_not_been_taken_up(lua: Lua) -> None:
     submit(lua)
     claim(lua)
+    before = server_ms(lua)
     assert release(lua) == 1
     fields = lua.redis.hgetall(REQUEST)
     assert (fields["status"], fields["attempts"], fields["fence"]) == ("queued", "0", "1")
     assert not {"lease_until", "parked"} & fields.keys()
-    assert lua.redis.zscore(OPEN, ID) / 1000 - time.time() == pytest.approx(5, abs=0.5)
+    assert before + 5_000 <= lua.redis.zscore(OPEN, ID) <= server_ms(lua) + 5_000
     assert release(lua) == 0, "a second time changes nothing"
     assert claim(lua)[0] == 2
 
@@ -310,13 +311,14 @@ def park(lua: Lua, known: int = 0) -> int:
 def test_park_puts_a_queued_request_off_and_counts_the_wait_once(lua: Lua) -> None:
     submit(lua)
     postpone(lua)
+    before = server_ms(lua)
     assert park(lua) == 1
     fields = lua.redis.hgetall(REQUEST)
     assert (fields["status"], fields["parked"], fields["looks"]) == ("queued", "7000", "0")
-    assert lua.redis.zscore(OPEN, ID) / 1000 - time.time() == pytest.approx(7, abs=0.5)
-    before = snapshot(lua.redis)
+    assert before + 7_000 <= lua.redis.zscore(OPEN, ID) <= server_ms(lua) + 7_000
+    stored = snapshot(lua.redis)
     assert park(lua) == 0, "a second time changes nothing"
-    assert snapshot(lua.redis) == before
+    assert snapshot(lua.redis) == stored
     assert park(lua, 7_000) == 1
     assert lua.redis.hget(STATS, "parked") == "2"
 
@@ -337,8 +339,10 @@ def postpone(lua: Lua, wait: int = 1_000, longest: int = HOUR) -> int:
 def test_postpone_counts_and_doubles_the_wait_up_to_the_longest(lua: Lua) -> None:
     submit(lua)
     for count, seconds in ((1, 1), (2, 2), (3, 4), (4, 5), (5, 5)):
+        before = server_ms(lua)
         assert postpone(lua, longest=5_000) == count
-        assert lua.redis.zscore(OPEN, ID) / 1000 - time.time() == pytest.approx(seconds, abs=0.5)
+        wait = seconds * 1000
+        assert before + wait <= lua.redis.zscore(OPEN, ID) <= server_ms(lua) + wait
 
 
 def test_postpone_forgets_a_request_that_has_ended(lua: Lua) -> None:
@@ -609,8 +613,8 @@ def test_finish_gives_request_and_result_their_lifetime_and_the_delivery_none(lu
     claim(lua)
     assert lua.redis.ttl(REQUEST) == -1
     finish(lua, ttl=100)
-    assert 95 <= lua.redis.ttl(REQUEST) <= 100
-    assert 95 <= lua.redis.ttl(RESULT) <= 100
+    assert 50 <= lua.redis.ttl(REQUEST) <= 100
+    assert 50 <= lua.redis.ttl(RESULT) <= 100
     assert [lua.redis.ttl(key) for key in (DELIVERY, CREDITS, LEDGER, STATS)] == [-1, -1, -1, -1]
 
 
@@ -619,11 +623,11 @@ def test_finish_wakes_who_listens_and_a_lost_or_repeated_one_wakes_nobody(lua: L
     claim(lua)
     with lua.redis.pubsub() as pubsub:
         pubsub.subscribe(CHANNEL)
-        assert (pubsub.get_message(timeout=5) or {})["type"] == "subscribe"
+        assert (pubsub.get_message(timeout=30) or {})["type"] == "subscribe"
         finish(lua, 7)
         finish(lua)
         finish(lua)
-        assert (pubsub.get_message(timeout=5) or {})["data"] == "succeeded"
+        assert (pubsub.get_message(timeout=30) or {})["data"] == "succeeded"
         assert pubsub.get_message(timeout=0.05) is None
 
 
@@ -639,20 +643,24 @@ def test_finish_counts_the_outcome_or_else_the_code(lua: Lua, outcome: str, code
     assert (counters["accepted"], counters["held"]) == ("1", "0")
 
 
-@pytest.mark.parametrize(
-    ("age", "bucket"),
-    [(0, "0.1"), (200, "0.25"), (400, "0.5"), (900, "1"), (2000, "2.5"), (4000, "5"), (9000, "10"), (29_000,
-     "30"), (59_000, "60")],
-)  # fmt: skip
-def test_finish_counts_how_long_it_took(lua: Lua, age: int, bucket: str) -> None:
+BUCKETS = ("0.1", "0.25", "0.5", "1", "2.5", "5", "10", "30", "60")
+
+
+@pytest.mark.parametrize("age", [0, 200, 400, 900, 2000, 4000, 9000, 29_000, 49_000])
+def test_finish_counts_how_long_it_took(lua: Lua, age: int) -> None:
     submit(lua)
     claim(lua)
-    lua.redis.hset(REQUEST, "created_at", server_ms(lua) - age)
+    created_at = server_ms(lua) - age
+    lua.redis.hset(REQUEST, "created_at", created_at)
     finish(lua)
+    # On a busy machine it took longer than the age, and longer than the age's bucket has room for.
+    took = (int(lua.redis.hget(REQUEST, "finished_at") or 0) - created_at) / 1000
+    assert took >= age / 1000
+    bucket = next(each for each in BUCKETS if took <= float(each))
     counters = lua.redis.hgetall(STATS)
     buckets = {name: count for name, count in counters.items() if name.startswith("job_seconds:")}
     assert buckets == {f"job_seconds:{bucket}": "1"}
-    assert age / 1000 <= float(counters["job_seconds_sum"]) < age / 1000 + 1
+    assert float(counters["job_seconds_sum"]) == pytest.approx(took)
 
 
 def test_finish_counts_what_took_longer_than_all_buckets_in_the_sum_only(lua: Lua) -> None:

@@ -24,7 +24,7 @@ from workers import scrape
 from workers.shared import brought_by, landing_of
 from workers.sources.contract import Found, reel_found
 
-STORY = {"pk": "1", "expiring_at": int(time.time()) + 3_600}
+STORY = {"pk": "1", "expiring_at": int(time.time()) + 86_400}  # longer than any run of the tests
 REEL = reel_found("5", {"pk": "5", "username": "anna"}, {"id": "5", "items": [STORY]})
 
 
@@ -43,7 +43,7 @@ class Upstream(StoriesByName):
     def stories(self, username: str) -> Found:
         self.calls.append(username)
         self.during()
-        assert self.hold.wait(10)
+        assert self.hold.wait(60)
         if isinstance(self.answer, FetchError):
             raise self.answer
         return self.answer
@@ -79,7 +79,9 @@ def test_a_second_call_gets_what_was_fetched_for_the_first(services: Services, a
     scrape.run(services, upstream, second)
     assert upstream.calls == ["anna"]
     told = [envelope(services, each) for each in (first, second)]
-    assert [(each["cached"], each["age"]) for each in told] == [(False, 0), (True, 0)]
+    assert [each["cached"] for each in told] == [False, True]
+    assert told[0]["age"] == 0
+    assert 0 <= told[1]["age"] < 60, "a second may have begun since"
     assert told[0]["data"] == told[1]["data"]
     record = services.requests.get(second)
     assert record is not None
@@ -146,7 +148,7 @@ def test_a_failure_is_shared_with_those_who_were_there_before_it(
 def test_a_fetch_that_never_lands_keeps_nobody_for_longer_than_its_lease(
     settings: Settings, redis: Redis, queue: RecordingQueue
 ) -> None:
-    services = make_services(settings, redis, queue, lease=1)
+    services = make_services(settings, redis, queue)
     account_id = services.accounts.create("anna@example.com", "hash").account_id
     services.credits.add(account_id, 10, entry_type="topup", note="")
     assert services.reels.board("anna", "req_of_a_dead_worker") is not None
@@ -230,7 +232,7 @@ def lua(valkey: Redis) -> Lua:
 
 
 def board(lua: Lua, token: str = "mine", request_id: str = "req_1") -> int:
-    return lua("flight_board", [FLIGHT, WAITING], token, 5_000, request_id)
+    return lua("flight_board", [FLIGHT, WAITING], token, 60_000, request_id)
 
 
 def land(lua: Lua, token: str = "mine", *, lifetime: int = 60_000, until: int = 0) -> list[str]:
@@ -247,7 +249,7 @@ def server_ms(lua: Lua) -> int:
 def test_one_boards_and_the_others_wait(lua: Lua) -> None:
     before = server_ms(lua)
     assert before <= board(lua) <= server_ms(lua)
-    assert 0 < lua.redis.pttl(FLIGHT) <= 5_000
+    assert 0 < lua.redis.pttl(FLIGHT) <= 60_000
     assert board(lua, "another", "req_2") == 0
     assert lua.redis.smembers(WAITING) == {"req_2"}
     assert board(lua) > 0, "a lost reply is asked for again"
@@ -266,8 +268,8 @@ def test_landing_keeps_the_reel_and_names_who_waited(lua: Lua) -> None:
 
 def test_a_story_that_expires_soon_ends_it_sooner(lua: Lua) -> None:
     board(lua)
-    land(lua, until=server_ms(lua) + 3_000)
-    assert 0 < lua.redis.pttl(SHARED) <= 3_000
+    land(lua, until=server_ms(lua) + 30_000)
+    assert 0 < lua.redis.pttl(SHARED) <= 30_000
 
 
 @pytest.mark.parametrize("changes", [{"lifetime": 0}, {"until": 1}])

@@ -183,7 +183,7 @@ def test_the_backlog_is_what_is_due_and_waits(redis: Redis, services: Services) 
     redis.zadd(keys.due(ids.shard_in(delivery_id), HOST), {delivery_id: now - 5000})
     count, age = services.deliveries.backlog()
     assert count == 1
-    assert 5000 <= age < 10_000
+    assert 5000 <= age < 60_000
 
 
 # --- hosts ---------------------------------------------------------------------------------------
@@ -271,8 +271,9 @@ def test_a_deliverer_sends_what_is_owed_signed_with_every_active_secret(
 
 
 def test_a_deliverer_goes_on_with_what_is_due_at_the_same_host(
-    redis: Redis, services: Services, hook_account: str
+    redis: Redis, services: Services, hook_account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(deliver, "IN_A_ROW_SECONDS", 60.0)  # no slow machine is to end the row early
     made = [owed_to(services, hook_account) for _ in range(3)]
     redis.zadd(keys.due(ids.shard_in(hook_account), HOST), dict.fromkeys(made, 1))
     sender = ReceiverAnswers(accept)

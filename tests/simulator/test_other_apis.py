@@ -13,11 +13,11 @@ KEY = {"x-access-key": "any"}
 
 
 def hiker(simulator: Simulator, path: str, headers: dict[str, str] = KEY, **params: str) -> requests.Response:
-    return requests.get(simulator.url + path, params=params, headers=headers, timeout=20)
+    return requests.get(simulator.url + path, params=params, headers=headers, timeout=60)
 
 
 def graph(simulator: Simulator, user_id: int, **params: str | int) -> requests.Response:
-    return requests.get(f"{simulator.url}/v25.0/{user_id}/stories", params=params, timeout=20)
+    return requests.get(f"{simulator.url}/v25.0/{user_id}/stories", params=params, timeout=60)
 
 
 def test_hikers_stories_are_instagrams(simulator: Simulator) -> None:

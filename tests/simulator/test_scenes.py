@@ -95,7 +95,7 @@ def test_flaky_fails_once_for_each_name_until_reset(simulator):
 def test_slow_takes_its_time(simulator):
     began = time.monotonic()
     assert simulator.feed("slow_1_anna").status_code == 200
-    assert 1 <= time.monotonic() - began < 3
+    assert 1 <= time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("username", ["hang_anna", "slow_10_anna", "slow_anna"])

@@ -41,7 +41,7 @@ RESTS = RestTimes(
 )
 
 
-def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait for a condition; return what it gave."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -103,10 +103,10 @@ class World:
 def make_world(sessions: InstagramSessions, ids: InstagramIds) -> Callable[..., World]:
     """Return a function that builds a World over an address; ``accounts`` sessions s1, s2, ..."""
 
-    def make(base_url: str, accounts: int = 1, read_timeout: float = 10.0, **options: Any) -> World:
+    def make(base_url: str, accounts: int = 1, read_timeout: float = 30.0, **options: Any) -> World:
         for number in range(1, accounts + 1):
             sessions.add(f"s{number}", settings_from_sessionid(f"{9000 + number}%3Aabcdefghijklmno%3A7"))
-        real = client_factory(redirect_to=base_url, connect_timeout=2, read_timeout=read_timeout)
+        real = client_factory(redirect_to=base_url, connect_timeout=20, read_timeout=read_timeout)
         built: list[Any] = []
 
         def factory(settings: dict[str, Any], proxy: str | None) -> Any:
@@ -132,17 +132,17 @@ def simulator_url() -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
 
 @pytest.fixture
 def simulator(simulator_url: str) -> str:
     """The simulated Instagram with its counters and knobs at rest."""
-    requests.post(f"{simulator_url}/_sim/reset", timeout=5).raise_for_status()
+    requests.post(f"{simulator_url}/_sim/reset", timeout=60).raise_for_status()
     return simulator_url
 
 
 @pytest.fixture
 def asked(simulator: str) -> Callable[[], dict[str, int]]:
     """Return a function that tells how often which endpoint was asked."""
-    return lambda: requests.get(f"{simulator}/_sim/calls", timeout=5).json()["by_endpoint"]
+    return lambda: requests.get(f"{simulator}/_sim/calls", timeout=60).json()["by_endpoint"]

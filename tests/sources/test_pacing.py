@@ -77,7 +77,7 @@ def test_a_remembered_id_saves_a_call(make_world: Callable[..., Any], simulator:
 def test_many_threads_and_sessions_keep_to_their_budgets(
     make_world: Callable[..., Any], simulator: str, asked: Asked
 ) -> None:
-    world = make_world(simulator, accounts=3, wait_seconds=5)
+    world = make_world(simulator, accounts=3, wait_seconds=30)
     found: list[dict[str, Any]] = []
 
     def work(number: int) -> None:
@@ -187,8 +187,8 @@ def test_whoever_finds_no_session_is_told_when_to_come_back(make_world: Callable
     spend(world, BUDGET_A_MINUTE, granted=BUDGET_A_MINUTE)
     with pytest.raises(NoSessionFree) as caught, world.pool.client():
         pass
-    assert caught.value.retry_in == pytest.approx(63, abs=4)
-    assert caught.value.retry_after == pytest.approx(63, abs=4)
+    assert 40 < caught.value.retry_in <= 67
+    assert 40 < caught.value.retry_after <= 67
 
 
 def test_a_session_others_hold_is_asked_for_again_soon(make_world: Callable[..., Any]) -> None:

@@ -70,7 +70,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.username)
 def test_fault(make_world: Callable[..., Any], simulator: str, fault: Fault) -> None:
-    world = make_world(simulator, read_timeout=0.3 if fault.username.startswith("hang") else 10)
+    world = make_world(simulator, read_timeout=0.3 if fault.username.startswith("hang") else 30)
     with pytest.raises(FetchError) as caught:
         world.stories(fault.username)
     assert type(caught.value) is fault.error
@@ -104,7 +104,7 @@ def test_the_reel_is_handed_on_as_it_came(make_world: Callable[..., Any], simula
     raw = requests.get(
         f"{simulator}/api/v1/feed/user/{reel['id']}/story/",
         headers={"Authorization": authorization},
-        timeout=5,
+        timeout=60,
     ).json()["reel"]
     assert raw.keys() == reel.keys()
     assert [item["id"] for item in raw["items"]] == [item["id"] for item in reel["items"]]
@@ -198,13 +198,13 @@ def test_an_exhausted_pool_says_when_to_come_back(make_world: Callable[..., Any]
     with pytest.raises(UpstreamBlocked, match="no usable Instagram session") as caught:
         world.stories("anna")
     assert caught.value.retry is NEVER
-    assert 1_790 < (caught.value.retry_after or 0) <= 1_801
+    assert 1_700 < (caught.value.retry_after or 0) <= 1_801
 
 
 def test_a_revoked_session_is_quarantined(make_world: Callable[..., Any], simulator: str) -> None:
     world = make_world(simulator)
     requests.post(
-        f"{simulator}/_sim/knobs", json={"revoked_sessions": ["9001"]}, timeout=5
+        f"{simulator}/_sim/knobs", json={"revoked_sessions": ["9001"]}, timeout=60
     ).raise_for_status()
     with pytest.raises(UpstreamBlocked):
         world.stories("anna")

@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from service import bootstrap
 from tests.webhooks.support import Receiver
+from workers import deliver
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,9 @@ def one_hasher() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bootstrap, "Passwords", lambda: hasher)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_turns_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no slow machine end a row of deliveries early."""
+    monkeypatch.setattr(deliver, "IN_A_ROW_SECONDS", 60.0)

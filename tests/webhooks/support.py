@@ -52,8 +52,8 @@ def egress(
     allow: Sequence[str] = (),
     deny: Sequence[str] = (),
     resolver: Any = None,
-    connect: float = 0.5,
-    total: float = 1.0,
+    connect: float = 20.0,
+    total: float = 20.0,
     ca_file: str | None = None,
 ) -> Egress:
     return Egress(
@@ -250,7 +250,7 @@ def leaving_nothing() -> Iterator[None]:
         await_true(lambda: open_sockets() <= sockets, 1)
     if open_sockets() - sockets:
         gc.collect()  # a way out that is not used any more closes what it kept
-    await_true(lambda: open_sockets() <= sockets and helpers() <= threads, 5)
+    await_true(lambda: open_sockets() <= sockets and helpers() <= threads, 30)
 
 
 # --- deliveries ----------------------------------------------------------------------------------
@@ -354,8 +354,11 @@ def make_due(redis: Redis, delivery_id: str) -> None:
     redis.zadd(keys.due_hosts(shard), {host: past})
 
 
-def waiting(redis: Redis, delivery_id: str) -> float | None:
-    """Return the seconds until the pump looks at a delivery, None when it never will."""
+def waiting(redis: Redis, delivery_id: str, since: float | None = None) -> float | None:
+    """Return the seconds until the pump looks at a delivery, None when it never will.
+
+    They are counted from now or from ``since``, Unix seconds: how long a test took is no part of them then.
+    """
     host = str(redis.hget(keys.delivery(delivery_id), "host"))
     score = redis.zscore(keys.due(ids.shard_in(delivery_id), host), delivery_id)
-    return None if score is None else score / 1000 - time.time()
+    return None if score is None else score / 1000 - (time.time() if since is None else since)

@@ -70,7 +70,7 @@ NAMES = Names({f"host-{number}.example": [address] for number, address in enumer
 
 @pytest.fixture(scope="module")
 def guarded() -> Egress:
-    return egress(resolver=NAMES, connect=0.5, total=2)
+    return egress(resolver=NAMES)
 
 
 @contextmanager
@@ -256,9 +256,11 @@ def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch,
     with Server(answering()) as proxy, Server(answering()) as receiver:
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", "")
-        way_out = egress(allow=["127.0.0.0/8"], resolver=Names({"receiver.example": ["127.0.0.1"]}))
+        names = Names({"receiver.example": ["127.0.0.1"]})
+        way_out = egress(allow=["127.0.0.0/8"], resolver=names)
         assert way_out.post(f"http://receiver.example:{receiver.port}/", b"{}", {}).status == 204
-        assert refusal(way_out, f"https://receiver.example:{receiver.port}/")  # it speaks no TLS
+        impatient = egress(allow=["127.0.0.0/8"], resolver=names, total=1.0)
+        assert refusal(impatient, f"https://receiver.example:{receiver.port}/")  # it speaks no TLS
         assert (proxy.connections, receiver.connections) == (0, 2)
 
 
@@ -319,11 +321,11 @@ def test_a_certificate_may_be_of_an_address(certificate: Certificate) -> None:
 def test_a_handshake_may_take_its_time_when_a_name_has_many_addresses(certificate: Certificate) -> None:
     """The connect time is shared among addresses in order to dial them, not in order to talk to one."""
     context = certificate.server()
-    context.sni_callback = lambda *_: time.sleep(0.3)  # type: ignore[assignment,return-value]
+    context.sni_callback = lambda *_: time.sleep(1.5)  # type: ignore[assignment,return-value]
     with Server(answering(), tls=context) as receiver:
         names = Names({"hooks.example": ["127.0.0.1", *(f"127.0.1.{n}" for n in range(1, 8))]})
         way_out = egress(
-            allow=["127.0.0.0/8"], resolver=names, ca_file=str(certificate.file), connect=0.8, total=5
+            allow=["127.0.0.0/8"], resolver=names, ca_file=str(certificate.file), connect=8, total=20
         )
         assert way_out.post(f"https://hooks.example:{receiver.port}/", b"{}", {}).status == 204
 
@@ -356,17 +358,18 @@ def full(address: str, port: int) -> Iterator[None]:
 def test_a_first_address_that_is_silent_gives_way_to_the_second() -> None:
     with Server(answering(), address="127.0.0.2") as alive, full("127.0.0.3", alive.port):
         names = Names({"two.example": ["127.0.0.3", "127.0.0.2"]})
-        way_out = egress(allow=["127.0.0.0/8"], resolver=names, connect=0.4)
+        way_out = egress(allow=["127.0.0.0/8"], resolver=names, connect=4)
         started = time.monotonic()
         assert way_out.post(f"http://two.example:{alive.port}/", b"{}", {}).status == 204
-        assert 0.15 < time.monotonic() - started < 0.4
+        assert time.monotonic() - started > 1.5, "half of the time is the first one's"
 
 
 def test_addresses_that_are_all_dead_tell_how() -> None:
     with Server(answering(), address="127.0.0.2") as alive, full("127.0.0.3", alive.port):
         names = Names({"refused": ["127.0.0.5"], "silent": ["127.0.0.3"]})
+        patient = egress(allow=["127.0.0.0/8"], resolver=names)
         way_out = egress(allow=["127.0.0.0/8"], resolver=names, connect=0.2)
-        assert refusal(way_out, f"http://refused:{alive.port}/") == "connection_failed"
+        assert refusal(patient, f"http://refused:{alive.port}/") == "connection_failed"
         assert refusal(way_out, f"http://silent:{alive.port}/") == "connect_timeout"
 
 
@@ -390,19 +393,19 @@ def test_a_name_without_addresses_is_not_dialled() -> None:
     assert refusal(egress(resolver=Names({"empty.example": []})), "http://empty.example/") == "blocked"
 
 
-@pytest.mark.parametrize(("connect", "total"), [(0.2, 5), (5, 0.2)])
+@pytest.mark.parametrize(("connect", "total"), [(0.2, 60), (60, 0.2)])
 def test_a_resolver_that_hangs_holds_nobody_longer_than_the_limits(connect: float, total: float) -> None:
     over = threading.Event()
 
     def hanging(host: str, port: int) -> list[Resolved]:
-        over.wait(20)
+        over.wait(60)
         return [resolved("127.0.0.1", port)]
 
     way_out = egress(resolver=hanging, connect=connect, total=total)
     started = time.monotonic()
     try:
         assert refusal(way_out, "http://receiver.example/") == "dns_unavailable"
-        assert time.monotonic() - started < 0.7
+        assert time.monotonic() - started < 20
     finally:
         over.set()
 
@@ -412,10 +415,10 @@ def test_lookups_nobody_waits_for_any_more_are_not_made() -> None:
 
     def hanging(host: str, port: int) -> list[Resolved]:
         asked.append(host)
-        over.wait(20)
+        over.wait(60)
         return [resolved(PUBLIC, port)]
 
-    way_out = egress(resolver=hanging, connect=0.2, total=1)
+    way_out = egress(resolver=hanging, connect=2.0)
     callers = [
         threading.Thread(target=refusal, args=(way_out, f"http://host-{number}.example/"))
         for number in range(40)
@@ -423,7 +426,7 @@ def test_lookups_nobody_waits_for_any_more_are_not_made() -> None:
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(5)
+        caller.join(30)
     over.set()
     await_true(lambda: len(asked) >= 32)
     assert refusal(way_out, "http://late.example:8080/") in {"connection_failed", "connect_timeout"}

@@ -277,10 +277,10 @@ def test_a_cdn_that_says_nothing_is_late(answer: bytes) -> None:
     with Server(once(answer, Line.hold)) as server:
         started = time.monotonic()
         assert isinstance(refused(media(server, idle_timeout=0.5)), UpstreamTimeout)
-        assert time.monotonic() - started < PATIENCE / 2
+        assert time.monotonic() - started < PATIENCE
 
 
-@pytest.mark.parametrize("limits", [{"idle_timeout": 1.0}, {"total_timeout": 1.5}])
+@pytest.mark.parametrize("limits", [{"idle_timeout": 3.0}, {"total_timeout": 3.0}])
 def test_so_is_one_that_stops_in_the_middle(limits: dict[str, float]) -> None:
     with (
         Server(once(reply(200, FILE)[:-1], Line.hold)) as server,

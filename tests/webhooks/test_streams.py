@@ -130,11 +130,11 @@ def test_dripping_ends_with_the_time_for_all_of_it(endless: bytes) -> None:
     with Server(saying(endless, then=lambda line: line.drip(b"1"))) as server:
         started = time.monotonic()
         assert ending(way_out(total=0.5), server.url)[1] == "timeout"
-        assert time.monotonic() - started < PATIENCE / 2
+        assert time.monotonic() - started < PATIENCE
 
 
 def test_a_reader_that_takes_its_time_is_bound_by_it_as_well() -> None:
-    egress = way_out(total=1.0)
+    egress = way_out(total=5.0)
     with (
         Server(
             saying(HEAD + b"Content-Length: 9000000\r\n\r\n", then=lambda line: line.flood(b"x" * 9000))
@@ -230,10 +230,10 @@ def test_over_tls_the_name_is_what_counts(certificate: Certificate) -> None:
         assert ending(egress, f"https://other.example:{server.port}/") == (b"", "tls_error")
 
 
-@pytest.mark.parametrize("total", [1.2, PATIENCE])
+@pytest.mark.parametrize("total", [3.5, PATIENCE])
 def test_silence_over_tls_ends_it_as_well(certificate: Certificate, total: float) -> None:
     egress = way_out(
-        idle=1.0, total=total, resolver=Names({"hooks.example": ["127.0.0.1"]}), ca_file=str(certificate.file)
+        idle=3.0, total=total, resolver=Names({"hooks.example": ["127.0.0.1"]}), ca_file=str(certificate.file)
     )
     with Server(
         saying(HEAD + b"Content-Length: 5\r\n\r\nhe", then=Line.hold), tls=certificate.server()

@@ -45,7 +45,7 @@ def receiver() -> Iterator[Receiver]:
 
 @cache
 def sender(addresses: AddressPolicy) -> Sender:
-    return Sender(Policy(webhook_addresses=addresses, webhook_timeout=5))
+    return Sender(Policy(webhook_addresses=addresses, webhook_connect_timeout=30, webhook_timeout=30))
 
 
 def submit(services: Services, account_id: str, url: str, mode: str, names: int = 3) -> BatchRecord:
