@@ -20,11 +20,8 @@ def authenticate(services: Services, credential: str) -> Account:
 
 def _by_key(services: Services, secret: str) -> Account:
     key_id = services.keys.key_id(secret)
-    key = services.accounts.key(key_id) if key_id else None
-    if key is None or not services.keys.matches(key, secret):
-        raise Unauthorized("This API key is not valid.")
-    account = services.accounts.get(key.account_id)
-    if account is None:
+    key, account = services.accounts.key_and_account(key_id) if key_id else (None, None)
+    if key is None or account is None or not services.keys.matches(key, secret):
         raise Unauthorized("This API key is not valid.")
     services.accounts.touch_key(key)
     return account

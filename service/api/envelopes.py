@@ -57,6 +57,11 @@ def _with_credits(response: Response, record: RequestRecord) -> Response:
     response.headers["X-Request-Id"] = record.request_id
     response.headers["X-Credits-Charged"] = str(record.charged)
     with suppress(StoreUnavailable):  # no reason to withhold the answer itself
-        balance = services().credits.balance(record.account_id)
-        response.headers["X-Credits-Remaining"] = str(balance.available)
+        response.headers["X-Credits-Remaining"] = str(_available(record))
     return response
+
+
+def _available(record: RequestRecord) -> int:
+    if record.available is not None:
+        return record.available
+    return services().credits.balance(record.account_id).available

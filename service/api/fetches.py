@@ -145,7 +145,7 @@ def _schema(operation: Operation) -> type[FetchSchema]:
 
 def _view(operation: Operation) -> type[MethodView]:
     """Return the view of an operation."""
-    schema = _schema(operation)
+    schema = _schema(operation)()
 
     class Fetch(MethodView):
         @blueprint.doc(

@@ -29,8 +29,10 @@ class Options:
     @property
     def text(self) -> str:
         """What differs from the default, as JSON; "" when nothing does."""
+        if self == PLAIN:
+            return ""
         chosen = {name: value for name, value in asdict(self).items() if value != _DEFAULTS[name]}
-        return json.dumps(chosen, separators=(",", ":")) if chosen else ""
+        return json.dumps(chosen, separators=(",", ":"))
 
     @classmethod
     def of(cls, text: str | None) -> Options:

@@ -135,7 +135,8 @@ class RequestRecord:
     that it ended without its webhook, ``source`` which upstream served it, ``owner`` and ``owner_name`` the
     id and name of the account the result is about. ``parked`` is for how long it was put back because no
     session was free, milliseconds. An item of a batch knows which, the caller's own id of it, and the host to
-    which the batch's summary goes.
+    which the batch's summary goes. One that was handed in just now knows how many credits were ``available``
+    to its account afterwards.
     """
 
     request_id: str
@@ -166,6 +167,7 @@ class RequestRecord:
     source: str | None = None
     owner: str | None = None
     owner_name: str | None = None
+    available: int | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, request_id: str, fields: Mapping[str, str]) -> RequestRecord:

@@ -12,11 +12,14 @@ from service.domain import ids
 from service.domain.accounts import Account, ApiKey, WebhookSecrets
 from service.domain.errors import Conflict
 from service.stores import keys
+from service.stores.commands import hashes
 from service.stores.connection import Client, store_adapter
 
 WEBHOOK_SECRET_BYTES = 32  # Standard Webhooks asks for 24 to 64
 PREVIOUS_SECRET_MS = 24 * 3_600 * 1_000
 LAST_USE_GRAIN_MS = 60_000
+# Keys of which a process remembers whose they are: that never changes, all else is read each time.
+OWNERS_KEPT = 10_000
 
 
 @store_adapter
@@ -27,6 +30,7 @@ class Accounts:
         self._redis = redis
         self._fernet = fernet
         self._shards = shards
+        self._owners: dict[str, str] = {}
 
     def create(self, email: str, password_hash: str) -> Account:
         now = _now_ms()
@@ -55,17 +59,7 @@ class Accounts:
         return account
 
     def get(self, account_id: str) -> Account | None:
-        fields = self._redis.hgetall(keys.account(account_id))
-        if not fields:
-            return None
-        return Account(
-            account_id=account_id,
-            email=fields["email"],
-            password_hash=fields["password"],
-            created_at=int(fields["created_at"]),
-            disabled=fields["disabled"] == "1",
-            token_version=int(fields["token_version"]),
-        )
+        return _account(account_id, self._redis.hgetall(keys.account(account_id)))
 
     def by_email(self, email: str) -> Account | None:
         account_id = self._redis.get(keys.email(email))
@@ -103,6 +97,22 @@ class Accounts:
 
     def key(self, key_id: str) -> ApiKey | None:
         return _api_key(key_id, self._redis.hgetall(keys.api_key(key_id)))
+
+    def key_and_account(self, key_id: str) -> tuple[ApiKey | None, Account | None]:
+        owner = self._owners.get(key_id)
+        if owner is None:
+            key = self.key(key_id)
+            if key is None:
+                return None, None
+            self._remember(key)
+            return key, self.get(key.account_id)
+        found, account = hashes(self._redis, [keys.api_key(key_id), keys.account(owner)])
+        return _api_key(key_id, found), _account(owner, account)
+
+    def _remember(self, key: ApiKey) -> None:
+        if len(self._owners) >= OWNERS_KEPT:
+            self._owners.clear()
+        self._owners[key.key_id] = key.account_id
 
     def keys(self, account_id: str) -> list[ApiKey]:
         found = [self.key(str(key_id)) for key_id in self._redis.smembers(keys.account_keys(account_id))]
@@ -151,6 +161,19 @@ class Accounts:
 
 def _new_webhook_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()
+
+
+def _account(account_id: str, fields: dict[str, str]) -> Account | None:
+    if not fields:
+        return None
+    return Account(
+        account_id=account_id,
+        email=fields["email"],
+        password_hash=fields["password"],
+        created_at=int(fields["created_at"]),
+        disabled=fields["disabled"] == "1",
+        token_version=int(fields["token_version"]),
+    )
 
 
 def _api_key(key_id: str, fields: dict[str, str]) -> ApiKey | None:

@@ -47,9 +47,9 @@ class Requests:
         self._abandon = scripts.load(redis, "abandon")
 
     def submit(self, submission: Submission) -> RequestRecord:
-        answer, value = self._hand_in(submission, self._running(submission))
+        answer, value, *available = self._hand_in(submission, self._running(submission))
         while answer == "moved":  # another run of the watch began or ended since it was looked at
-            answer, value = self._hand_in(submission, str(value))
+            answer, value, *available = self._hand_in(submission, str(value))
         if answer == "idle":
             raise Conflict("The watch is paused, or was deleted.")
         if answer == "replay":
@@ -73,6 +73,7 @@ class Requests:
             max_age=submission.max_age,
             watch_id=submission.watch.watch_id if submission.watch else None,
             options=submission.options,
+            available=int(available[0]),
         )
 
     def _running(self, submission: Submission) -> str:

@@ -258,3 +258,37 @@ def test_curl_keeps_the_timeout(client: Client, silent: bool) -> None:
     assert time.monotonic() - started < 30
     assert type(translate(caught.value)) is UpstreamTimeout
     assert "secret" not in str(caught.value)
+
+
+# --- what came ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("redirected", [True, False])
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"pk": 18446744073709551615}', {"pk": 18446744073709551615}),
+        (b'{"caption": "half an emoji: \\ud83d"}', {"caption": "half an emoji: \ud83d"}),
+        (b'{"duration": Infinity}', {"duration": float("inf")}),
+    ],
+)
+def test_what_came_is_parsed_as_the_standard_library_does(
+    client: Client, redirected: bool, body: bytes, expected: dict[str, Any]
+) -> None:
+    with HTTPServer() as server:
+        server.expect_request("/api/v1/feed/").respond_with_data(body, content_type="application/json")
+        address = address_of(server)
+        prepare(client, redirect_to=address if redirected else None, connect_timeout=2, read_timeout=7)
+        if not redirected:
+            client.private.mount(address, TimedAdapter(client.private, (2, 7)))
+            client.private.mount("https://", requests.adapters.HTTPAdapter())
+        url = "https://i.instagram.com/api/v1/feed/" if redirected else f"{address}/api/v1/feed/"
+        assert client.private.get(url).json() == expected
+
+
+def test_what_is_no_json_raises_what_requests_raises(client: Client) -> None:
+    with HTTPServer() as server:
+        server.expect_request("/api/v1/feed/").respond_with_data(b"<html>", content_type="text/html")
+        prepare(client, redirect_to=address_of(server), connect_timeout=2, read_timeout=7)
+        with pytest.raises(requests.exceptions.JSONDecodeError):
+            client.private.get("https://i.instagram.com/api/v1/feed/").json()

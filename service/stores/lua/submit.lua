@@ -11,13 +11,14 @@
 --       13 watch id or ""   14 id of the watch's open request or ""   15 milliseconds until the watch's next
 --       run, -1 when that stays as it is   16 milliseconds from then until the sweep looks
 --       17 target   18 options or ""
--- Returns  {"ok", created_at ms},  {"poor", available credits},
+-- Returns  {"ok", created_at ms, available credits},  {"poor", available credits},
 --          {"replay", id of the first request with this key, or of the open one of this watch},
 --          {"reuse", ""}: the key stands for something else,  {"idle", ""}: the watch is paused or gone,
 --          {"moved", id or ""}: another request of the watch is the open one
 local created = redis.call('HGET', KEYS[1], 'created_at')
 if created then
-  return {'ok', tonumber(created)}
+  local credits = redis.call('HMGET', KEYS[2], 'balance', 'held')
+  return {'ok', tonumber(created), tonumber(credits[1] or 0) - tonumber(credits[2] or 0)}
 end
 
 if ARGV[10] ~= '' then
@@ -53,8 +54,8 @@ if ARGV[13] ~= '' then
 end
 
 local hold = tonumber(ARGV[6])
-local balance = tonumber(redis.call('HGET', KEYS[2], 'balance') or 0)
-local held = tonumber(redis.call('HGET', KEYS[2], 'held') or 0)
+local credits = redis.call('HMGET', KEYS[2], 'balance', 'held')
+local balance, held = tonumber(credits[1] or 0), tonumber(credits[2] or 0)
 if balance - held < hold then
   if ARGV[13] ~= '' then
     redis.call('HSET', KEYS[8], 'last_outcome', 'insufficient_credits')
@@ -89,4 +90,4 @@ redis.call('ZADD', KEYS[4], now + tonumber(ARGV[8]), ARGV[1])
 redis.call('ZADD', KEYS[5], 0, ARGV[1])
 redis.call('ZREMRANGEBYLEX', KEYS[5], '-', '(' .. ARGV[9])
 redis.call('HINCRBY', KEYS[6], 'accepted', 1)
-return {'ok', now}
+return {'ok', now, balance - held - hold}
