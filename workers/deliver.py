@@ -12,9 +12,10 @@ import structlog
 
 from service.actions import watches
 from service.domain.deliveries import GONE, RESULT_EXPIRED, Attempt, Delivery, DeliveryClaim, plan, spread
-from service.domain.dispatch import publish_deliveries
+from service.domain.dispatch import hand_over
 from service.domain.errors import LeaseLost, StoreUnavailable
 from service.domain.ports import Services
+from service.domain.requests import Owed
 from workers.webhooks.sender import Sender
 
 # A host with a backlog keeps its place for this many deliveries, or this many seconds, before others
@@ -27,25 +28,26 @@ PROMPT_SECONDS = 0.1
 log = structlog.get_logger(__name__)
 
 
-def run(services: Services, sender: Sender, host: str, delivery_ids: Sequence[str]) -> None:
-    """Make the attempts that are due, one after the other, then go on with what waits at the same host.
+def run(services: Services, sender: Sender, owed: Sequence[Owed]) -> None:
+    """Make the attempts that are due, one after the other, then go on with what waits at the same hosts.
 
-    Whatever is to be done later waits in the store's due sets and not in this process. While a host takes
+    Whatever is to be done later waits in the store's due sets and not in this process. When a host takes
     its time the others are published each on their own: several threads share them.
     """
     until = time.monotonic() + IN_A_ROW_SECONDS
-    left = deque(delivery_ids)
+    left = deque(owed)
     for _ in range(IN_A_ROW):
         started = time.monotonic()
-        waiting = _attempt(services, sender, left.popleft(), host)
+        each = left.popleft()
+        waiting = _attempt(services, sender, each.delivery_id, each.host)
         if waiting is not None:
-            left.append(waiting)
+            left.append(Owed(waiting, each.host))
         if not left:
             return
         now = time.monotonic()
         if now > until or (len(left) > 1 and now - started > PROMPT_SECONDS):
             break
-    publish_deliveries(services, host, list(left), together=1)
+    hand_over(services, left, together=1)
 
 
 def _attempt(services: Services, sender: Sender, delivery_id: str, host: str) -> str | None:

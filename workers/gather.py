@@ -25,10 +25,6 @@ Boarded = tuple[Flight, Claim]
 # A claim lasts LEASE seconds, which is longer than one call upstream with all its waits.
 RENEW_EVERY = 1.0  # seconds
 
-# For how long one who comes while others are at work waits for company, seconds. What is asked for together
-# costs a fraction, and nobody waits for it. An idle service does not wait.
-LINGER = 0.1
-
 log = structlog.get_logger(__name__)
 
 
@@ -39,13 +35,15 @@ def run(services: Services, source: Source, places: Places, stopping: Stopping) 
     pump sees to it that there are enough of them. While there is no session to fetch with, but will be,
     nothing is taken: the pump asks again each second.
     """
-    if stopping() or not (taken := places.take()):
+    if stopping() or not places.take():
         return
     try:
         if _unserved(services, source):
             return
-        if taken > 1 and services.bulk.waiting() < services.policy.reels_at_once:
-            time.sleep(LINGER)
+        linger = places.linger()
+        if linger > 0 and services.bulk.waiting() < services.policy.reels_at_once:
+            time.sleep(linger)
+        places.taken_out()
         _chunk(services, source, services.bulk.take(services.policy.reels_at_once), stopping)
         left = services.bulk.waiting()
     finally:

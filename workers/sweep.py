@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import structlog
 
-from service.domain.dispatch import hint, publish_all, publish_deliveries
+from service.domain.dispatch import hand_over, hint, publish_all
 from service.domain.ports import Services
-from service.domain.requests import BULK, QUEUED, RequestRecord
+from service.domain.requests import BULK, QUEUED, Owed, RequestRecord
 from workers import scrape, watch
 
 AT_ONCE = 500  # per shard
@@ -96,7 +96,7 @@ def pump_deliveries(services: Services) -> int:
     published = 0
     for shard, host in services.deliveries.due_hosts():
         free, wait = services.hosts.room(host)
-        due = services.deliveries.due_of_host(shard, host, free, wait)
-        publish_deliveries(services, host, due, together=1)  # each of the places that are free is for one
+        due = [Owed(name, host) for name in services.deliveries.due_of_host(shard, host, free, wait)]
+        hand_over(services, due, together=1)  # each of the places that are free is for one
         published += len(due)
     return published

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from service.domain.requests import DELIVER, GATHER, SCRAPE
+from service.domain.requests import DELIVER, GATHER, SCRAPE, Owed
 from service.domain.watches import RUN
 from workers import deliver, gather, schedule, scrape, watch
 from workers.runtime import runtime
@@ -23,9 +23,11 @@ def gather_task() -> None:
 
 
 @shared_task(name=DELIVER)
-def deliver_task(host: str, *delivery_ids: str) -> None:
+def deliver_task(*names: str) -> None:
+    """Each delivery's id, then its host."""
     parts = runtime()
-    deliver.run(parts.services, parts.sender, host, delivery_ids)
+    owed = [Owed(*pair) for pair in zip(names[::2], names[1::2], strict=True)]
+    deliver.run(parts.services, parts.sender, owed)
 
 
 @shared_task(name=RUN)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from service.actions.lookup import hear
 from service.domain import ids
 from service.domain.deliveries import FAILED_STATES, STATES, Attempt, Delivery
-from service.domain.dispatch import publish_deliveries
+from service.domain.dispatch import hand_over
 from service.domain.envelopes import timestamp
 from service.domain.errors import Conflict, NotFound, ValidationFailed
 from service.domain.ports import Services
-from service.domain.requests import Page
+from service.domain.requests import Owed, Page
 from service.domain.webhooks import check_url
 
 REPLAY_MOST = 1_000
@@ -109,7 +109,7 @@ def send_test(
     body = json.dumps({"success": True, "status": "test", "message": SAMPLE, "createdAt": timestamp(now)})
     services.deliveries.create_single(account_id, delivery_id, url, str(target), body.encode())
     with services.requests.waiter(delivery_id) as waiter:
-        publish_deliveries(services, str(target), [delivery_id])
+        hand_over(services, [Owed(delivery_id, str(target))])
         hear(waiter, seconds, give_up)
     attempts = services.deliveries.attempts(delivery_id)
     return find_delivery(services, account_id, delivery_id), attempts[-1] if attempts else None
@@ -119,4 +119,4 @@ SAMPLE = "This is a test of your receiver by Storyhook. Verify its signature as 
 
 
 def _publish(services: Services, delivery: Delivery) -> None:
-    publish_deliveries(services, delivery.host, [delivery.delivery_id])
+    hand_over(services, [Owed(delivery.delivery_id, delivery.host)])

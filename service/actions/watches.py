@@ -6,13 +6,14 @@ from contextlib import suppress
 
 from service.domain import ids
 from service.domain.deliveries import BLOCKED, DELIVERED, EXHAUSTED, GONE, STATES, Delivery
-from service.domain.dispatch import publish, publish_deliveries
+from service.domain.dispatch import hand_over, publish
 from service.domain.errors import Conflict, NotFound, StoreUnavailable, ValidationFailed
 from service.domain.operations import STORIES
 from service.domain.options import PLAIN, Options
 from service.domain.ports import Services
 from service.domain.requests import (
     BULK,
+    Owed,
     Page,
     RequestRecord,
     Run,
@@ -203,7 +204,7 @@ def _send_again(services: Services, delivery: Delivery) -> bool:
     """Send a failed webhook again; False when its body is gone."""
     before = services.deliveries.replay(delivery)
     if before in STATES:
-        publish_deliveries(services, delivery.host, [delivery.delivery_id])
+        hand_over(services, [Owed(delivery.delivery_id, delivery.host)])
     return before != "expired"
 
 

@@ -11,7 +11,7 @@ from service.domain.requests import BULK, DELIVER, DELIVERIES, GATHER, SCRAPE, O
 
 # Messages for a batch: more workers than this do not make it faster, and the pump adds what is missing.
 HINTS_MOST = 16
-# Deliveries in one message: one after the other, as long as their host answers at once.
+# Deliveries in one message: one after the other, as long as their hosts answer at once.
 DELIVERED_TOGETHER = 10
 
 
@@ -49,19 +49,8 @@ def hint(services: Services, waiting: int) -> None:
         services.queue.enqueue(GATHER, BULK)
 
 
-def hand_over(services: Services, owed: Iterable[Owed | None]) -> None:
-    """Have the webhooks delivered that are owed now."""
-    by_host: dict[str, list[str]] = {}
-    for each in owed:
-        if each is not None:
-            by_host.setdefault(each.host, []).append(each.delivery_id)
-    for host, delivery_ids in by_host.items():
-        publish_deliveries(services, host, delivery_ids)
-
-
-def publish_deliveries(
-    services: Services, host: str, delivery_ids: Sequence[str], together: int = DELIVERED_TOGETHER
-) -> None:
-    """Publish deliveries to one host, so many in a message."""
-    for start in range(0, len(delivery_ids), together):
-        services.queue.enqueue(DELIVER, DELIVERIES, host, *delivery_ids[start : start + together])
+def hand_over(services: Services, owed: Iterable[Owed | None], together: int = DELIVERED_TOGETHER) -> None:
+    """Have the webhooks delivered that are owed now, so many by one message."""
+    names = [name for each in owed if each is not None for name in (each.delivery_id, each.host)]
+    for start in range(0, len(names), 2 * together):
+        services.queue.enqueue(DELIVER, DELIVERIES, *names[start : start + 2 * together])

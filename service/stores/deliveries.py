@@ -7,8 +7,6 @@ import json
 import time
 from dataclasses import asdict
 
-from redis.client import NEVER_DECODE
-
 from service.domain import ids
 from service.domain.batches import summary
 from service.domain.deliveries import PENDING, Attempt, Delivery, DeliveryClaim, Plan
@@ -17,7 +15,7 @@ from service.domain.policy import Policy
 from service.domain.requests import Page
 from service.stores import keys, scripts
 from service.stores.batches import batch_record
-from service.stores.commands import hashes, together
+from service.stores.commands import Command, hashes, together
 from service.stores.connection import Client, store_adapter
 
 SCAN_CHUNK = 200
@@ -43,22 +41,22 @@ class Deliveries:
         self._due_of_host = scripts.load(redis, "due_of_host")
 
     def claim(self, delivery_id: str, host: str) -> DeliveryClaim | None:
-        answer = self._claim(
+        claim = self._claim.command(
             keys=[keys.delivery(delivery_id), keys.due(ids.shard_in(delivery_id), host)],
             args=[delivery_id, self._policy.delivery_lease_ms],
         )
+        body = Command(("GET", keys.result(ids.request_of(delivery_id))), raw=True)
+        answer, packed = together(self._redis, [claim, body])
         if not answer:
             return None
         fence, fields = answer
         delivery = _delivery(delivery_id, scripts.pairs(fields))
-        return DeliveryClaim(delivery, int(fence), self._body(delivery))
+        return DeliveryClaim(delivery, int(fence), self._body(delivery, packed))
 
-    def _body(self, delivery: Delivery) -> bytes | None:
+    def _body(self, delivery: Delivery, packed: bytes | None) -> bytes | None:
         if delivery.is_of_batch:
             batch = batch_record(delivery.request_id, self._redis.hgetall(_body_key(delivery)))
             return None if batch is None else summary(batch)
-        options = {NEVER_DECODE: True}
-        packed = self._redis.execute_command("GET", _body_key(delivery), **options)
         return None if packed is None else gzip.decompress(packed)
 
     def defer(self, claim: DeliveryClaim, seconds: float) -> None:

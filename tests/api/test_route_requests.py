@@ -338,7 +338,7 @@ def test_a_cancelled_request_owes_the_webhook_it_asked_for(front: Front) -> None
     request_id = front.stories(fields={"webhookUrl": HOOK}).json["requestId"]
     response = cancel(front, request_id)
 
-    [_, (task, queue, host, delivery_id)] = front.queue.published
+    [_, (task, queue, delivery_id, host)] = front.queue.published
     assert (task, queue, host) == ("deliver", "deliver", "example.com:443")
     claim = front.services.deliveries.claim(delivery_id, host)
     assert claim.body == response.data

@@ -273,7 +273,7 @@ def test_the_end_of_a_request_with_a_webhook_owes_one_delivery(front: Front) -> 
     request_id = front.stories(fields={"webhookUrl": HOOK}).json["requestId"]
     front.work(request_id)
 
-    [_, (task, queue, host, delivery_id)] = front.queue.published
+    [_, (task, queue, delivery_id, host)] = front.queue.published
     assert (task, queue, host) == ("deliver", "deliver", "example.com:443")
     claim = front.services.deliveries.claim(delivery_id, host)
     assert claim.body == front.get(f"/api/requests/{request_id}").data

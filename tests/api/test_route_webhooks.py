@@ -24,7 +24,7 @@ def owed(front: Front, *, status: int | None = None, plan: Plan | None = None, *
     """End a request that owes a webhook, and make one attempt when ``status`` is given."""
     request_id = front.stories(fields={"webhookUrl": HOOK}, **options).json["requestId"]
     front.work(request_id)
-    delivery_id = front.queue.published[-1][3]
+    delivery_id = front.queue.published[-1][2]
     if status is not None:
         attempt(front, delivery_id, status, plan or Plan(DELIVERED if status < 300 else EXHAUSTED))
     return delivery_id
@@ -132,7 +132,7 @@ def test_a_delivery_that_failed_is_sent_again_under_its_own_id(front: Front) -> 
     assert response.content_type == JSON
     assert response.json == {"id": delivery_id, "status": "pending", "previousStatus": "exhausted"}
     assert int(response.headers["Retry-After"]) > 0
-    assert front.queue.published[-1] == ("deliver", "deliver", HOST, delivery_id)
+    assert front.queue.published[-1] == ("deliver", "deliver", delivery_id, HOST)
     assert front.services.deliveries.claim(delivery_id, HOST) is not None
 
 
@@ -157,7 +157,7 @@ def test_all_that_failed_since_a_time_is_sent_again(front: Front) -> None:
     response = replay(datetime.now(UTC) - timedelta(hours=1))
     assert response.status_code == 202
     assert response.json == {"replayed": 2, "more": False}
-    assert {line[3] for line in front.queue.published[published:]} == failed
+    assert {line[2] for line in front.queue.published[published:]} == failed
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_sample_shows_what_came_of_it(front: Front) -> None:
     )
     thread.start()
     await_true(lambda: front.queue.published)
-    [(task, queue, host, delivery_id)] = front.queue.published
+    [(task, queue, delivery_id, host)] = front.queue.published
     attempt(front, delivery_id, 204, Plan(DELIVERED))
     thread.join(60)
 

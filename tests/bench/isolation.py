@@ -36,7 +36,7 @@ def send(services: Services, account_id: str, host: str) -> tuple[str, float]:
     """Owe a webhook and tell the deliverers, as a worker does; return its id and when."""
     delivery_id = owe(services, account_id, f"http://{host}/hook")
     owed_at = time.time()
-    services.queue.enqueue(DELIVER, DELIVERIES, host, delivery_id)
+    services.queue.enqueue(DELIVER, DELIVERIES, delivery_id, host)
     return delivery_id, owed_at
 
 

@@ -316,7 +316,7 @@ def messages_doubled(scene: Scene) -> None:
                     lab.services.queue.enqueue(SCRAPE, "bulk", str(request_id))
                 for host in redis.zrange(keys.due_hosts(shard), 0, 20):
                     for delivery_id in redis.zrange(keys.due(shard, str(host)), 0, 20):
-                        lab.services.queue.enqueue(DELIVER, DELIVERIES, str(host), str(delivery_id))
+                        lab.services.queue.enqueue(DELIVER, DELIVERIES, str(delivery_id), str(host))
         hold(0.5)
 
 

@@ -509,7 +509,7 @@ def test_what_is_owed_is_what_the_mode_says(
 
     queue.published.clear()
     sweep.pump_deliveries(services)
-    published = {name for hint in queue.published if hint[0] == "deliver" for name in hint[3:]}
+    published = {name for hint in queue.published if hint[0] == "deliver" for name in hint[2::2]}
     assert published == ({summary_of(batch)} if mode != "each" else set()), "nobody told a deliverer of it"
 
 
@@ -576,7 +576,7 @@ def test_more_than_a_page_is_cancelled_and_each_owes_its_webhook(
     account_id = account_of(services, 450)
     batch = submit(services, account_id, 450, webhook_url=HOOK, webhook_mode="both")
     cancel_batch(services, account_id, batch.batch_id)
-    told = [name for hint in queue.published if hint[0] == "deliver" for name in hint[3:]]
+    told = [name for hint in queue.published if hint[0] == "deliver" for name in hint[2::2]]
     assert told == [ids.delivery_of(item) for item in item_ids(batch)]
     assert services.deliveries.get(summary_of(batch)) is not None
     assert services.bulk.waiting() == 0

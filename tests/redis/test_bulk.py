@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 from redis.connection import AbstractConnection
 
+import workers.places
 from service.actions.audit import audit
 from service.actions.batch import cancel_batch
 from service.config import Settings
@@ -262,27 +263,38 @@ def test_the_next_chunk_is_another_message(
     assert services.bulk.waiting() == 0
 
 
-@pytest.mark.parametrize("others", [0, 1])
-def test_who_comes_while_others_are_at_work_waits_for_company(
-    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch, others: int
+def test_who_comes_soon_after_others_waits_for_company(
+    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def meanwhile(seconds: float) -> None:
-        assert seconds == gather.LINGER
-        ask(services, account_id, "bert")
+        assert 0 < seconds <= 60
+        ask(services, account_id, "carl")
 
+    monkeypatch.setattr(workers.places, "APART", 60)
     monkeypatch.setattr(gather.time, "sleep", meanwhile)
-    ask(services, account_id, "anna")
     upstream, places = Upstream(), Places(2)
-    assert [places.take() for _ in range(others)] == [1] * others
-    gather.run(services, upstream, places, lambda: False)
-    assert [sorted(names) for names in upstream.together] == [["anna", "bert"]] * others
-    assert upstream.asked == ["anna"] * (1 - others)
+    for name in ("anna", "bert"):
+        ask(services, account_id, name)
+        gather.run(services, upstream, places, lambda: False)
+    assert (upstream.asked, [sorted(names) for names in upstream.together]) == (["anna"], [["bert", "carl"]])
+
+
+def test_a_full_group_waits_for_nobody(
+    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers.places, "APART", 60)
+    monkeypatch.setattr(gather.time, "sleep", lambda _: pytest.fail("it waited"))
+    upstream, places = Upstream(), Places(1)
+    for _ in range(2):
+        ask(services, account_id, *(f"user{number}" for number in range(CHUNK)), max_age=0)
+        gather.run(services, upstream, places, lambda: False)
+    assert [len(names) for names in upstream.together] == [CHUNK] * 2
 
 
 def test_threads_are_left_for_those_who_wait(services: Services, account_id: str) -> None:
     [asked] = ask(services, account_id, "anna")
     places = Places(1)
-    assert places.take() == 1
+    assert places.take()
     gather.run(services, Upstream(), places, lambda: False)
     assert outcome(services, asked) == ("queued", 0)
     places.leave()

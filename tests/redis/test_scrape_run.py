@@ -420,7 +420,7 @@ def test_however_it_ends_the_webhook_is_published_and_carries_the_envelope(
 ) -> None:
     request_id = submit(services, webhook_url="https://example.com/hook")
     _, envelope = worked_on(services, Upstream(answer), request_id)
-    [(task, name, host, delivery_id)] = queue.published
+    [(task, name, delivery_id, host)] = queue.published
     assert (task, name, host) == ("deliver", "deliver", "example.com:443")
     claim = services.deliveries.claim(delivery_id, host)
     assert claim is not None

@@ -596,7 +596,7 @@ class Store(RuleBasedStateMachine):
 
 
 def _hint(delivery_id: str, host: str) -> tuple[str, ...]:
-    return (DELIVER, DELIVERIES, host, delivery_id)
+    return (DELIVER, DELIVERIES, delivery_id, host)
 
 
 def _hints(owed: object) -> list[tuple[str, ...]]:

@@ -14,6 +14,7 @@ from service.domain.deliveries import Attempt, DeliveryClaim, Plan
 from service.domain.errors import LeaseLost
 from service.domain.policy import Policy
 from service.domain.ports import Services
+from service.domain.requests import Owed
 from service.stores import keys
 from service.stores.hosts import Hosts
 from tests.conftest import SHARDS, RecordingQueue, make_services
@@ -262,8 +263,8 @@ def test_a_deliverer_sends_what_is_owed_signed_with_every_active_secret(
     rotated = services.accounts.rotate_webhook_secret(hook_account)
     delivery_id = owed_to(services, hook_account)
     sender = ReceiverAnswers(accept)
-    deliver.run(services, sender, HOST, [delivery_id])  # type: ignore[arg-type]
-    deliver.run(services, sender, HOST, [delivery_id])  # type: ignore[arg-type]
+    deliver.run(services, sender, [Owed(delivery_id, HOST)])  # type: ignore[arg-type]
+    deliver.run(services, sender, [Owed(delivery_id, HOST)])  # type: ignore[arg-type]
     assert sender.sent == [(URL, delivery_id, ending().envelope, rotated.active)]
     delivery = services.deliveries.get(delivery_id)
     assert delivery is not None
@@ -277,7 +278,7 @@ def test_a_deliverer_goes_on_with_what_is_due_at_the_same_host(
     made = [owed_to(services, hook_account) for _ in range(3)]
     redis.zadd(keys.due(ids.shard_in(hook_account), HOST), dict.fromkeys(made, 1))
     sender = ReceiverAnswers(accept)
-    deliver.run(services, sender, HOST, [made[1]])  # type: ignore[arg-type]
+    deliver.run(services, sender, [Owed(made[1], HOST)])  # type: ignore[arg-type]
     assert sorted(delivery_id for _, delivery_id, _, _ in sender.sent) == sorted(made)
 
 
@@ -288,7 +289,7 @@ def test_a_delivery_to_a_host_without_room_is_deferred_and_not_an_attempt(
         services.hosts.enter(HOST, f"msg_{number}")
     delivery_id = owed_to(services, hook_account)
     sender = ReceiverAnswers(accept)
-    deliver.run(services, sender, HOST, [delivery_id])  # type: ignore[arg-type]
+    deliver.run(services, sender, [Owed(delivery_id, HOST)])  # type: ignore[arg-type]
     delivery = services.deliveries.get(delivery_id)
     assert delivery is not None
     assert (sender.sent, delivery.status, delivery.attempts) == ([], "pending", 0)
@@ -300,7 +301,7 @@ def test_a_delivery_whose_result_is_gone_is_not_sent_empty(
     delivery_id = owed_to(services, hook_account)
     redis.delete(keys.result(ids.request_of(delivery_id)))
     sender = ReceiverAnswers(accept)
-    deliver.run(services, sender, HOST, [delivery_id])  # type: ignore[arg-type]
+    deliver.run(services, sender, [Owed(delivery_id, HOST)])  # type: ignore[arg-type]
     delivery = services.deliveries.get(delivery_id)
     assert delivery is not None
     assert (sender.sent, delivery.status) == ([], "exhausted")
@@ -312,7 +313,7 @@ def test_a_deliverer_gives_its_place_back_whatever_happens(services: Services, h
 
     delivery_id = owed_to(services, hook_account)
     with pytest.raises(RuntimeError):
-        deliver.run(services, ReceiverAnswers(crash), HOST, [delivery_id])  # type: ignore[arg-type]
+        deliver.run(services, ReceiverAnswers(crash), [Owed(delivery_id, HOST)])  # type: ignore[arg-type]
     assert services.hosts.room(HOST) == (services.policy.webhook_host_concurrency, 0)
 
 
@@ -324,7 +325,7 @@ def test_the_pump_publishes_what_is_due_once(redis: Redis, services: Services, q
     redis.zadd(keys.due_hosts(shard), {HOST: 1})
     assert sweep.pump_deliveries(services) == 1
     assert sweep.pump_deliveries(services) == 0
-    assert queue.published == [("deliver", "deliver", HOST, delivery_id)]
+    assert queue.published == [("deliver", "deliver", delivery_id, HOST)]
 
 
 def test_the_pump_gives_a_host_no_more_than_it_has_places(
@@ -338,7 +339,7 @@ def test_the_pump_gives_a_host_no_more_than_it_has_places(
     redis.zadd(keys.due(shard, "other.example:443"), {elsewhere: 1})
     redis.zadd(keys.due_hosts(shard), {HOST: 1, "other.example:443": 1})
     sweep.pump_deliveries(services)
-    published = [host for _, _, host, _ in queue.published]
+    published = [host for _, _, _, host in queue.published]
     assert sorted(published) == [HOST, HOST, "other.example:443"]
 
 

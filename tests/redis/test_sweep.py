@@ -98,7 +98,7 @@ def test_what_is_published_in_vain_is_looked_at_ever_later_and_then_given_up(
     assert (ended.status, ended.code, ended.charged) == ("failed", "upstream_error", 0)
     assert services.credits.balance(account_id) == Balance(10, 0)
     owed = ids.delivery_of(record.request_id)
-    assert queue.published[-1] == ("deliver", "deliver", "example.com:443", owed)
+    assert queue.published[-1] == ("deliver", "deliver", owed, "example.com:443")
     let_time_pass(redis)
     assert sweep.sweep_requests(services) == 0
     assert audit(services).differences == []

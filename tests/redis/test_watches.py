@@ -369,7 +369,7 @@ def test_a_webhook_that_is_under_way_is_left_alone(life: Life) -> None:
     delivery_id = life.deliver("pending")
     life.queue.published.clear()
     life.run(reel(1, 2))
-    assert ("deliver", "deliver", HOST, delivery_id) not in life.queue.published
+    assert ("deliver", "deliver", delivery_id, HOST) not in life.queue.published
     assert len(life.services.watches.owed(life.watch_id)) == 2
     assert life.webhooks() == [["1"], ["2"]]
 
@@ -382,7 +382,7 @@ def test_a_webhook_that_failed_for_good_is_sent_again_by_the_next_run(life: Life
     delivery_id = life.deliver(status)
     assert life.run(reel(1, 2))["outcome"] == "nothing_new", "its items are not new: their webhook is"
     assert state(life, delivery_id) == "pending"
-    assert ("deliver", "deliver", HOST, delivery_id) in life.queue.published
+    assert ("deliver", "deliver", delivery_id, HOST) in life.queue.published
     claim = life.services.deliveries.claim(delivery_id, HOST)
     assert claim is not None
     assert claim.body == life.services.requests.envelope(request_id), "the very same"

@@ -30,7 +30,7 @@ from service.domain.deliveries import HOST_SLOW_SECONDS, Attempt, Plan
 from service.domain.errors import Conflict, LeaseLost, NotFound, WebhookForbidden
 from service.domain.policy import Policy
 from service.domain.ports import Services
-from service.domain.requests import DELIVER, DELIVERIES, Ending
+from service.domain.requests import DELIVER, DELIVERIES, Ending, Owed
 from service.stores import keys
 from service.stores.hosts import JUDGED_AFTER, OPEN_MS, WINDOW_MINUTES
 from tests.conftest import RecordingQueue, await_true, make_services
@@ -65,7 +65,7 @@ def run(services: Services, delivery_id: str) -> None:
     """Play the deliverer that got a hint."""
     delivery = services.deliveries.get(delivery_id)
     assert delivery
-    deliver.run(services, sender(services.policy.webhook_addresses), delivery.host, [delivery_id])
+    deliver.run(services, sender(services.policy.webhook_addresses), [Owed(delivery_id, delivery.host)])
 
 
 def status(services: Services, delivery_id: str) -> str:
@@ -245,7 +245,7 @@ def test_a_lease_outlasts_an_attempt_and_is_looked_after(
     make_due(redis, delivery_id)  # the lease is over
     redis.hset(keys.delivery(delivery_id), "lease_until", now_ms() - 1)
     assert pump_deliveries(services) == 1
-    assert queue.published[-1] == (DELIVER, DELIVERIES, receiver.host, delivery_id)
+    assert queue.published[-1] == (DELIVER, DELIVERIES, delivery_id, receiver.host)
 
 
 # --- places at a host ----------------------------------------------------------------------------
@@ -458,7 +458,7 @@ def test_a_host_that_recovers_gets_what_waited(
         make_due(redis, owed[-1])
         queue.published.clear()
         assert pump_deliveries(services) == 1
-        [(_, _, _, probe)] = queue.published
+        [(_, _, probe, _)] = queue.published
         run(services, probe)
         assert {status(services, delivery_id) for delivery_id in owed} == {"delivered"}
 
@@ -494,7 +494,7 @@ def test_but_gives_others_a_turn_now_and_then(
     queue.published.clear()
     run(services, owed[0])
     assert len(receiver.arrivals) == deliver.IN_A_ROW
-    [(task, _, host, following)] = queue.published
+    [(task, _, following, host)] = queue.published
     assert (task, host) == (DELIVER, receiver.host)
     run(services, following)
     assert len({arrival.delivery_id for arrival in receiver.arrivals}) == len(owed)
@@ -516,7 +516,7 @@ def test_a_slow_host_does_not_keep_a_deliverer_either(
     published.clear()
     run(services, owed[0])
     assert len(receiver.arrivals) == 1
-    [(task, _, host, following)] = published
+    [(task, _, following, host)] = published
     assert (task, host) == (DELIVER, receiver.host)
     assert following in owed[1:]
 
@@ -550,7 +550,7 @@ def let_all_be_due(redis: Redis, account_id: str) -> None:
 
 
 def handed_out(queue: RecordingQueue) -> list[str]:
-    return [published[3] for published in queue.published]
+    return [published[2] for published in queue.published]
 
 
 def test_nothing_is_handed_out_before_its_time(
@@ -653,7 +653,7 @@ def test_a_backlog_is_worked_off_to_the_last(
         let_all_be_due(redis, account_id)
         queue.published.clear()
         pump_deliveries(services)
-        for _, _, host, delivery_id in queue.published:
+        for _, _, delivery_id, host in queue.published:
             claim = services.deliveries.claim(delivery_id, host)
             if claim:
                 services.deliveries.record(claim, FINE, Plan("delivered"))
@@ -703,7 +703,7 @@ def test_what_has_ended_can_be_sent_again_under_its_id_with_a_fresh_schedule(
         assert redis.ttl(keys.delivery(delivery_id)) > 0
         queue.published.clear()
         assert actions.replay(services, account_id, delivery_id) == state
-        assert queue.published == [(DELIVER, DELIVERIES, receiver.host, delivery_id)]
+        assert queue.published == [(DELIVER, DELIVERIES, delivery_id, receiver.host)]
         assert status(services, delivery_id) == "pending"
         assert redis.ttl(keys.delivery(delivery_id)) == -1
         run(services, delivery_id)
@@ -854,7 +854,7 @@ def deliverer(services: Services, queue: RecordingQueue) -> Iterator[None]:
         while not over.wait(0.002):
             hints = queue.published[done:]
             done += len(hints)
-            for _, _, _, delivery_id in hints:
+            for _, _, delivery_id, _ in hints:
                 run(services, delivery_id)
 
     thread = threading.Thread(target=work, daemon=True)

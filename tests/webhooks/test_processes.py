@@ -70,7 +70,7 @@ def account_of(stack: Stack, customer: Customer) -> str:
 def send(stack: Stack, customer: Customer, receiver: Receiver) -> str:
     """Owe a webhook and tell the deliverer, as a worker does; return the delivery's id."""
     delivery_id = owe(stack.services, account_of(stack, customer), receiver.url)
-    stack.services.queue.enqueue("deliver", "deliver", receiver.host, delivery_id)
+    stack.services.queue.enqueue("deliver", "deliver", delivery_id, receiver.host)
     return delivery_id
 
 

@@ -21,7 +21,7 @@ from service.domain.errors import Conflict
 from service.domain.namelists import from_json
 from service.domain.policy import Policy
 from service.domain.ports import Services
-from service.domain.requests import Ending
+from service.domain.requests import Ending, Owed
 from service.stores import keys
 from tests.conftest import RecordingQueue
 from tests.webhooks.support import Receiver, make_due, new_account, now_ms
@@ -66,7 +66,7 @@ def end(services: Services, batch: BatchRecord) -> None:
 
 
 def hints(queue: RecordingQueue) -> list[tuple[str, str]]:
-    return [(hint[3], hint[2]) for hint in queue.published if hint[0] == "deliver"]
+    return [(hint[2], hint[3]) for hint in queue.published if hint[0] == "deliver"]
 
 
 def deliver_due(services: Services, redis: Redis, queue: RecordingQueue, *due: str) -> None:
@@ -76,7 +76,7 @@ def deliver_due(services: Services, redis: Redis, queue: RecordingQueue, *due: s
     queue.published.clear()
     pump_deliveries(services)
     for delivery_id, host in hints(queue):
-        deliver.run(services, sender(services.policy.webhook_addresses), host, [delivery_id])
+        deliver.run(services, sender(services.policy.webhook_addresses), [Owed(delivery_id, host)])
 
 
 def summary_of(batch: BatchRecord) -> str:
