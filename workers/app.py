@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from celery import signals
 
-from service import config, log
+from service import config, lifecycle, log
 from service.broker import make_celery
 from workers.pulse import Pulse
 from workers.runtime import runtime
@@ -46,6 +46,7 @@ def _open(sender: Any, **_: Any) -> None:
         parts = runtime()
         if sender.hostname.startswith(WORKER):
             parts.source  # noqa: B018 - loads it
+        lifecycle.settle_in()
     except Exception as error:
         structlog.get_logger(__name__).exception("worker.cannot_start", error=str(error))
         raise SystemExit(1) from error

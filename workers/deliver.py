@@ -22,8 +22,8 @@ from workers.webhooks.sender import Sender
 # get a turn. A process that is told to stop waits for it.
 IN_A_ROW = 50
 IN_A_ROW_SECONDS = 2.0
-# A host that takes longer has its deliveries made side by side, seconds.
-PROMPT_SECONDS = 0.1
+# When a host takes longer, what else is to be delivered is shared with other threads, seconds.
+PROMPT_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ def run(services: Services, sender: Sender, owed: Sequence[Owed]) -> None:
     """Make the attempts that are due, one after the other, then go on with what waits at the same hosts.
 
     Whatever is to be done later waits in the store's due sets and not in this process. When a host takes
-    its time the others are published each on their own: several threads share them.
+    its time the others are published in two messages: soon many threads share them.
     """
     until = time.monotonic() + IN_A_ROW_SECONDS
     left = deque(owed)
@@ -47,7 +47,7 @@ def run(services: Services, sender: Sender, owed: Sequence[Owed]) -> None:
         now = time.monotonic()
         if now > until or (len(left) > 1 and now - started > PROMPT_SECONDS):
             break
-    hand_over(services, left, together=1)
+    hand_over(services, left, together=max(1, len(left) // 2))
 
 
 def _attempt(services: Services, sender: Sender, delivery_id: str, host: str) -> str | None:
