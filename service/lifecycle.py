@@ -1,4 +1,4 @@
-"""The life of a process: it settles in; a web process hears of its end early and does not outlive its parent."""
+"""The life of a process: it settles in; one of the web hears of its end early, and survives no parent."""
 
 from __future__ import annotations
 

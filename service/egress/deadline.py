@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from service.egress.alarms import Alarm, Alarms
+
 
 class Deadline:
     """Cuts the connection of this thread when the time is up, wherever it stands.
@@ -16,17 +18,17 @@ class Deadline:
     """
 
     _of_thread = threading.local()
+    _alarms = Alarms()
 
     def __init__(self, seconds: float) -> None:
         self.passed = False
         self._ends_at = time.monotonic() + seconds
         self._line: socket.socket | None = None
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
+        self._alarm: Alarm | None = None
 
     def __enter__(self) -> Deadline:
         self._of_thread.current = self
-        self._timer.start()
+        self._begin()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -37,7 +39,7 @@ class Deadline:
     def outlasting(self) -> Iterator[None]:
         """Watch what this thread connects to in the block; what it got may be cut until `cancel`."""
         self._of_thread.current = self
-        self._timer.start()
+        self._begin()
         try:
             yield
         finally:
@@ -45,7 +47,11 @@ class Deadline:
 
     def cancel(self) -> None:
         """Cut nothing any more."""
-        self._timer.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _begin(self) -> None:
+        self._alarm = self._alarms.set(self._ends_at - time.monotonic(), self._cut)
 
     def _cut(self) -> None:
         self.passed = True
