@@ -18,7 +18,7 @@ from service.stores import keys, scripts
 from service.stores.commands import Command, alone, hashes, together
 from service.stores.connection import Client, store_adapter
 from service.stores.endings import of_the_end
-from service.stores.waiting import Waiter, waiter
+from service.stores.waiting import Waiter, Waiters
 
 SCAN_CHUNK = 200
 SCAN_MOST = 2_000
@@ -35,6 +35,7 @@ class Requests:
         self._redis = redis
         self._policy = policy
         self._shards = shards
+        self._waiters = Waiters(redis)
         self._submit = scripts.load(redis, "submit")
         self._claim = scripts.load(redis, "claim")
         self._renew = scripts.load(redis, "renew")
@@ -150,7 +151,7 @@ class Requests:
         return [None if packed is None else gzip.decompress(packed) for packed in found]
 
     def waiter(self, request_id: str) -> AbstractContextManager[Waiter]:
-        return waiter(self._redis, keys.done(request_id))
+        return self._waiters.on(keys.done(request_id))
 
     def page(
         self, account_id: str, *, status: str | None, username: str | None, cursor: str | None, limit: int

@@ -362,6 +362,30 @@ def test_a_waiter_may_wait_longer_than_the_store_may_take_to_answer(valkey_url: 
     impatient.close()
 
 
+def test_a_connection_that_is_used_again_hears_nothing_of_who_used_it_before(valkey: Redis) -> None:
+    requests = Requests(valkey, Policy(), SHARDS)
+    first, second = submission().request_id, submission().request_id
+    for _ in range(3):
+        with requests.waiter(first):
+            valkey.publish(keys.done(first), "succeeded")  # it ends, and nobody reads it
+        with requests.waiter(second) as waiter:
+            assert not waiter.wait(0.05)
+            valkey.publish(keys.done(second), "succeeded")
+            assert waiter.wait(60)
+
+
+def test_a_kept_connection_that_broke_is_made_anew(valkey: Redis) -> None:
+    requests = Requests(valkey, Policy(), SHARDS)
+    request_id = submission().request_id
+    with requests.waiter(request_id):
+        pass
+    valkey.client_kill_filter(_type="pubsub")
+    valkey.client_kill_filter(_type="normal", skipme=True)
+    with requests.waiter(request_id) as waiter:
+        valkey.publish(keys.done(request_id), "succeeded")
+        assert waiter.wait(60)
+
+
 def test_waiters_give_their_connections_back(valkey: Redis) -> None:
     requests = Requests(valkey, Policy(), SHARDS)
     request_id = submission().request_id
