@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Event
+from typing import Any
 
 from flask import Flask, Response, redirect, request, send_from_directory
 from swagger_ui_bundle import swagger_ui_path
@@ -31,9 +33,16 @@ from service.config import Settings
 from service.domain.ports import Services
 
 
+class _App(Flask):
+    """Flask without the question before each call whether a view is a coroutine: none of ours is."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_app(settings: Settings, services: Services, stopping: Event | None = None) -> Flask:
     """Return the front end over ``services``; callers who wait are let go when ``stopping`` is set."""
-    app = Flask(__name__, static_folder=None)
+    app = _App(__name__, static_folder=None)
     # Else werkzeug answers //path with a redirect of its own, in HTML.
     app.url_map.merge_slashes = False
     app.config.update(
@@ -86,7 +95,8 @@ def _docs_asset(name: str) -> Response:
 
 
 def _stamp(response: BaseResponse) -> BaseResponse:
-    response.headers.setdefault("X-Request-Id", exchange_id())
+    if "X-Request-Id" not in response.headers:
+        response.headers["X-Request-Id"] = exchange_id()
     if request.method == "OPTIONS" and response.status_code < 400:
         response.headers.pop("Content-Type", None)  # there is no content
     return response

@@ -33,9 +33,8 @@ class AppContext:
 
 
 def install(app: Flask, context: AppContext) -> None:
-    """Make the context reachable from views, and give every exchange an id."""
+    """Make the context reachable from views."""
     app.extensions[_EXTENSION] = context
-    app.before_request(_begin)
 
 
 def context() -> AppContext:
@@ -104,12 +103,10 @@ def services() -> Services:
     return context().services
 
 
-def _begin() -> None:
-    g.exchange_id = ids.new_id(ids.EXCHANGE, 0, services().clock())
-
-
 def exchange_id() -> str:
     """Return the id of this HTTP exchange, the `requestId` of answers that created no request."""
+    if "exchange_id" not in g:
+        g.exchange_id = ids.new_id(ids.EXCHANGE, 0, services().clock())
     return cast(str, g.exchange_id)
 
 

@@ -17,6 +17,7 @@ WATCH = "wat"
 EXCHANGE = "http"  # one HTTP exchange that created no request
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]  # all widths are even
 _SHAPE = re.compile(r"([a-z]+)_([0-9a-f]{2})([0-9a-hjkmnp-tv-z]{26})")
 
 
@@ -75,8 +76,8 @@ def shard_of(identifier: str, kind: str) -> int | None:
 
 
 def _base32(value: int, width: int) -> str:
-    letters = []
-    for _ in range(width):
-        value, digit = divmod(value, 32)
-        letters.append(_CROCKFORD[digit])
-    return "".join(reversed(letters))
+    pairs = []
+    for _ in range(width // 2):
+        value, pair = divmod(value, 1_024)
+        pairs.append(_PAIRS[pair])
+    return "".join(reversed(pairs))
