@@ -2,21 +2,28 @@
 
 The broker is Redis or Valkey, which Celery's own transport treats as if it never failed: what is put
 right here was found by killing, freezing and filling it under load (tests/e2e/test_store_trouble.py).
+Or it is RabbitMQ, with quorum queues (tests/topologies).
 """
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from celery import Celery
 from kombu import Connection, Exchange
 from kombu import Queue as Route
 from kombu.transport import redis as redis_transport
 from kombu.transport import virtual
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from service.domain.requests import BULK, DELIVERIES, INTERACTIVE
+from service.stores import topology
+from service.stores.connection import SENTINEL_TIMEOUT
 
 QUEUES = (INTERACTIVE, BULK, DELIVERIES)
 
@@ -27,6 +34,20 @@ SOCKET_TIMEOUT = 2.0
 HEALTH_CHECK = 4
 # Between two tries of a consumer to reach a broker that is out, at most, seconds; kombu's own is 30.
 LONGEST_PAUSE = 2.0
+
+# A message is published when a majority of the nodes has it.
+ON_RABBITMQ: Mapping[str, Any] = {"confirm_publish": True, "connect_timeout": SOCKET_TIMEOUT}
+RABBITMQ = frozenset({"amqp", "amqps", "pyamqp"})
+VERIFIED: Mapping[str, Any] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+ON_REDIS: Mapping[str, Any] = {
+    # Interactive before bulk: BRPOP takes from the first list that has something.
+    "queue_order_strategy": "priority",
+    "socket_timeout": SOCKET_TIMEOUT,
+    "socket_connect_timeout": SOCKET_TIMEOUT,
+    "socket_keepalive": True,
+    "health_check_interval": HEALTH_CHECK,
+    "max_connections": 256,
+}
 
 
 class QoS(redis_transport.QoS):
@@ -65,11 +86,25 @@ class PromptConnection(Connection):
         return super().ensure_connection(*args, **{"interval_max": LONGEST_PAUSE, **kwargs})
 
 
+@dataclass(frozen=True)
+class Broker:
+    """How Celery is told of a broker: its URL, what its connections are made with, what its queues are."""
+
+    url: str
+    options: Mapping[str, Any]
+    tls: Mapping[str, Any] | None = None
+    queue_arguments: Mapping[str, Any] | None = None
+
+
 def make_celery(broker_url: str) -> Celery:
     """Return the Celery app that publishers and workers share; nothing is connected yet."""
-    app = Celery("storyhook", broker=broker_url, set_as_current=False)
+    broker = broker_of(broker_url)
+    app = Celery("storyhook", broker=broker.url, set_as_current=False)
     app.conf.update(
-        task_queues=[Route(name, Exchange(name), routing_key=name) for name in QUEUES],
+        task_queues=[
+            Route(name, Exchange(name), routing_key=name, queue_arguments=broker.queue_arguments)
+            for name in QUEUES
+        ],
         task_default_queue=BULK,
         task_serializer="json",
         accept_content=["json"],
@@ -86,20 +121,37 @@ def make_celery(broker_url: str) -> Celery:
         broker_connection_max_retries=None,
         # A store that is full or read-only answers with an error of the channel: it is waited out too.
         broker_channel_error_retry=True,
-        broker_transport_options={
-            # Interactive before bulk: BRPOP takes from the first list that has something.
-            "queue_order_strategy": "priority",
-            "socket_timeout": SOCKET_TIMEOUT,
-            "socket_connect_timeout": SOCKET_TIMEOUT,
-            "socket_keepalive": True,
-            "health_check_interval": HEALTH_CHECK,
-            "max_connections": 256,
-        },
+        broker_transport_options=dict(broker.options),
     )
-    if _leaves_tls_open(broker_url):
-        app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    if broker.tls is not None:
+        app.conf.broker_use_ssl = dict(broker.tls)
     app.amqp.Connection = PromptConnection
     return app
+
+
+def broker_of(url: str) -> Broker:
+    """Return what Celery needs to be told of the broker at ``url``. Raises ValueError for a wrong URL."""
+    if urlsplit(url).scheme in RABBITMQ:
+        return Broker(url, ON_RABBITMQ, queue_arguments={"x-queue-type": "quorum"})
+    if not topology.is_of_a_store(url) or (where := topology.parse(url)).kind == topology.SINGLE:
+        return Broker(url, ON_REDIS, VERIFIED if _leaves_tls_open(url) else None)
+    return _behind_sentinels(where)
+
+
+def _behind_sentinels(where: topology.StoreUrl) -> Broker:
+    """Return how kombu wants it: one URL for each Sentinel, the rest as options."""
+    urls = [
+        urlunsplit(("sentinel", *urlsplit(where.server(address))[1:3], "", "")) for address in where.nodes
+    ]
+    asking = {
+        "socket_timeout": SENTINEL_TIMEOUT,
+        "socket_connect_timeout": SENTINEL_TIMEOUT,
+        "retry": Retry(NoBackoff(), 0),
+        **({"ssl": True} if where.tls else {}),
+        **where.sentinel_login,
+    }
+    options = {**ON_REDIS, "master_name": where.service, "sentinel_kwargs": asking}
+    return Broker(";".join(urls), options, VERIFIED if where.tls else None)
 
 
 def _leaves_tls_open(broker_url: str) -> bool:

@@ -23,6 +23,7 @@ from service.domain.deliveries import DEFAULT_SCHEDULE, longest
 from service.domain.errors import ConfigurationError
 from service.domain.instagram import Pace
 from service.domain.policy import Policy
+from service.stores import topology
 from service.upstreams import Upstreams, is_loopback
 from service.upstreams import read as read_upstreams
 
@@ -109,7 +110,8 @@ def _settings(env: FileAwareEnv) -> Settings:
         "environment": env.str("ENVIRONMENT", PRODUCTION, validate=OneOf([PRODUCTION, DEVELOPMENT])),
         "secret_key": env.str("SECRET_KEY", "").strip(),
         "redis_url": redis_url,
-        "broker_url": env.str("BROKER_URL", "") or _next_database(redis_url or ""),
+        "broker_url": env.str("BROKER_URL", "", validate=_check_broker_url)
+        or _next_database(redis_url or ""),
         "host": env.str("HOST", "127.0.0.1"),
         "port": env.int("PORT", 3222, validate=Range(1, 65_535)),
         "tls_cert": env.str("TLS_CERT", ""),
@@ -223,6 +225,11 @@ def _check(settings: Settings) -> None:
         )
     if len(settings.secret_key) < SECRET_MIN:
         raise ConfigurationError(f"SECRET_KEY is too short: at least {SECRET_MIN} characters.")
+    if not settings.broker_url:
+        raise ConfigurationError(
+            "BROKER_URL is not set. REDIS_URL is a cluster, which has one database, and Celery's messages "
+            f"cannot be in it. {topology.BROKERS}"
+        )
     if bool(settings.tls_cert) != bool(settings.tls_key):
         missing = "TLS_KEY" if settings.tls_cert else "TLS_CERT"
         raise ConfigurationError(
@@ -272,11 +279,17 @@ def _mapping(name: str, value: object) -> Mapping[str, Mapping[str, int]]:
 
 
 def _check_store_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
-        raise ValidationError("Give a URL such as redis://host:6379/0 or rediss://user:password@host:6379/0.")
-    if not (parts.path.strip("/") or "0").isdigit():
-        raise ValidationError("A store's URL ends in the number of a database.")
+    try:
+        topology.parse(url)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+
+
+def _check_broker_url(url: str) -> None:
+    if topology.is_of_a_store(url):
+        _check_store_url(url)
+        if topology.parse(url).kind == topology.CLUSTER:
+            raise ValidationError(f"Celery has no messages in a cluster. {topology.BROKERS}")
 
 
 def _check_web_url(url: str) -> None:
@@ -296,7 +309,9 @@ def _check_archive_url(url: str) -> None:
 
 
 def _next_database(url: str) -> str:
-    """Return ``url`` with the database one up: where Celery's messages go by default."""
+    """Return ``url`` with the database one up: where Celery's messages go by default; "" for a cluster."""
+    if topology.is_of_a_store(url) and (where := topology.parse(url)).kind != topology.SINGLE:
+        return where.next_database() if where.kind == topology.SENTINEL else ""
     parts = urlsplit(url)
     database = parts.path.strip("/")
     return urlunsplit(parts._replace(path=f"/{int(database) + 1 if database.isdigit() else 1}"))

@@ -17,12 +17,14 @@ from celery import Celery
 from celery.schedules import ParseException, crontab, schedule
 from redbeat import RedBeatSchedulerEntry
 
-from service.broker import SOCKET_TIMEOUT
 from service.domain.requests import BULK
 from service.domain.watches import RUN, Watch, bad_every, check_gap, interval
+from service.stores import topology
+from service.stores.commands import pages
 from service.stores.connection import Client, store_adapter
 
-PREFIX = "g:beat:"
+# In one slot: RedBeat writes an entry and its place in the schedule in one step.
+PREFIX = "{beat}:"
 # How soon another beat leads when the first was killed, seconds.
 LEADER_LEASE = 30
 
@@ -50,14 +52,24 @@ def _field(value: str) -> str:
 _CRON = re.compile(" ".join(_field(each) for each in (_NUMBER, _NUMBER, _NUMBER, _MONTH, _WEEKDAY)), re.ASCII)
 
 
-def configure_redbeat(app: Celery, redis_url: str) -> None:
-    """Tell an app where beat's schedule is; whoever writes entries and beat itself say the same."""
+def configure_redbeat(app: Celery, redis_url: str, redis: Client) -> None:
+    """Tell an app where beat's schedule is; whoever writes entries and beat itself say the same.
+
+    ``redis`` is a client of it: RedBeat opens none of its own, whose URLs would be others than ours.
+    """
     app.conf.update(
-        redbeat_redis_url=redis_url,
+        redbeat_redis_url=_shown(redis_url),
         redbeat_key_prefix=PREFIX,
         redbeat_lock_timeout=LEADER_LEASE,
-        redbeat_redis_options={"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": SOCKET_TIMEOUT},
+        redbeat_redis_options={},
     )
+    app.redbeat_redis = redis
+
+
+def _shown(redis_url: str) -> str:
+    """Return what RedBeat shows when it starts, without the password; it cannot read several hosts."""
+    where = topology.parse(redis_url)
+    return where.server(where.nodes[0])
 
 
 @store_adapter
@@ -65,8 +77,7 @@ class BeatSchedules:
     """Schedules over celery-redbeat."""
 
     def __init__(self, app: Celery, redis: Client, redis_url: str) -> None:
-        configure_redbeat(app, redis_url)
-        app.redbeat_redis = redis  # RedBeat's place for a client: it opens none of its own
+        configure_redbeat(app, redis_url, redis)
         self._app = app
         self._redis = redis
 
@@ -93,7 +104,8 @@ class BeatSchedules:
     def entries(self) -> frozenset[str]:
         names = self._redis.zrange(f"{PREFIX}:schedule", 0, -1)
         # Beat leaves such a hash behind when an entry is deleted while it runs it.
-        names += self._redis.scan_iter(match=f"{PREFIX}{_ENTRY}*", count=1_000)
+        for page in pages(self._redis, f"{PREFIX}{_ENTRY}*", 1_000):
+            names += page
         start = PREFIX + _ENTRY
         return frozenset(name.removeprefix(start) for name in names if name.startswith(start))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -35,9 +36,16 @@ SHARDS = 4
 PICKUP_GRACE = 60
 
 
+# The URL of a store the tests of the stores are to run on, in place of one of their own.
+ELSEWHERE = os.environ.get("TEST_STORE_URL", "")
+
+
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real Valkey, its own process with its own folder, ended by its process id."""
+    if ELSEWHERE:
+        yield ELSEWHERE
+        return
     folder = tmp_path_factory.mktemp("valkey")
     [port] = free_ports(1)
     with running_valkey(folder, port) as url:
@@ -109,7 +117,7 @@ def valkey(valkey_url: str) -> Iterator[Redis]:
     redis.close()
 
 
-@pytest.fixture(params=["fakeredis", "valkey"])
+@pytest.fixture(params=["valkey"] if ELSEWHERE else ["fakeredis", "valkey"])
 def redis(request: pytest.FixtureRequest) -> Redis:
     """A client of a fake store, then of a real one: every adapter passes over both."""
     if request.param == "fakeredis":
@@ -124,6 +132,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, valkey_url: str) -> Settings:
         "ENVIRONMENT": "development",
         "SECRET_KEY": SECRET,
         "REDIS_URL": valkey_url,
+        "BROKER_URL": "memory://" if ELSEWHERE else "",
         "WEBHOOK_ALLOW": "127.0.0.0/8,localhost",
         "SHARDS": str(SHARDS),
     }.items():

@@ -17,6 +17,7 @@ from service.domain.ports import Services
 from service.domain.requests import BULK
 from service.queue import CeleryQueue
 from service.schedules import configure_redbeat
+from service.stores.connection import open_store
 
 HOUSEKEEP = "housekeep"
 HOUSEKEEP_EVERY = 3_600.0
@@ -79,7 +80,7 @@ def configure_beat(app: Celery, redis_url: str) -> None:
         beat_schedule=schedule,
         beat_max_loop_interval=5,
     )
-    configure_redbeat(app, redis_url)
+    configure_redbeat(app, redis_url, open_store(redis_url))
 
 
 def housekeep(services: Services) -> None:

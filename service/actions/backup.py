@@ -202,9 +202,7 @@ class _Copier:
         return copy.request is not None and int(copy.request.value["created_at"]) >= self._recent_since
 
     def _idempotency_keys(self) -> Iterator[Record]:
-        cursor = -1
-        while cursor != 0:
-            cursor, found = self._store.idempotency_keys(max(cursor, 0))
+        for found in self._store.idempotency_keys():
             yield from (key for key in found if key.request_id in self._recent)
 
     def _counters(self, counters: CountersCopy) -> Iterator[Record]:

@@ -48,14 +48,15 @@ class Accounts:
                 "webhook_secret": self._seal(_new_webhook_secret()),
             },
         )
-        # The address is claimed last: a crash before leaves an account nobody can name, not a
-        # name that leads nowhere.
+        # The address is claimed last: a crash before leaves an account nobody can name, not a name that
+        # leads nowhere, or to one that no backup knows of.
+        self._redis.sadd(keys.ACCOUNTS, account.account_id)
         claimed = self._redis.set(keys.email(email), account.account_id, nx=True)
         # Not claimed now may mean claimed by this very call, the reply to which was lost.
         if not claimed and self._redis.get(keys.email(email)) != account.account_id:
+            self._redis.srem(keys.ACCOUNTS, account.account_id)
             self._redis.delete(keys.account(account.account_id))
             raise Conflict(f"There is an account for {email} already.")
-        self._redis.sadd(keys.ACCOUNTS, account.account_id)
         return account
 
     def get(self, account_id: str) -> Account | None:

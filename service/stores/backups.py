@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from redis.client import NEVER_DECODE
-from redis.exceptions import ResponseError, WatchError
+from redis.exceptions import ResponseError
 
 from service.domain import ids
 from service.domain.backups import (
@@ -30,6 +30,7 @@ from service.domain.credits import LedgerEntry
 from service.domain.instagram import SessionState
 from service.domain.watches import GRACE_MS
 from service.stores import instagram_sessions, keys, meta
+from service.stores.commands import pages
 from service.stores.connection import Client, store_adapter
 from service.stores.credits import ledger_entry
 
@@ -65,26 +66,24 @@ class Backups:
         return sorted(self._redis.smembers(keys.ACCOUNTS))
 
     def account(self, account_id: str) -> tuple[AccountCopy, list[WatchCopy], str | None] | None:
-        with self._redis.pipeline(transaction=True) as pipe:
-            while True:
-                # A watch that is added meanwhile would be missing beside a request of its own.
-                pipe.watch(keys.account_watches(account_id))
-                watch_ids = pipe.zrange(keys.account_watches(account_id), 0, -1)
-                pipe.multi()
-                pipe.hgetall(keys.account(account_id))
-                pipe.hgetall(keys.credits(account_id))
-                pipe.xrevrange(keys.ledger(account_id), count=1)
-                pipe.smembers(keys.account_keys(account_id))
-                for watch_id in watch_ids:
-                    pipe.hgetall(keys.watch(watch_id))
-                    pipe.zrange(keys.watch_seen(watch_id), 0, -1, withscores=True)
-                    pipe.zrange(keys.watch_owed(watch_id), 0, -1, withscores=True)
-                try:
-                    fields, credits, last, named, *rest = pipe.execute()
-                    break
-                except WatchError:
-                    continue
-        if not fields:
+        watch_ids: list[str] = []
+
+        def read(pipe: Any) -> None:
+            watch_ids[:] = pipe.zrange(keys.account_watches(account_id), 0, -1)
+            pipe.multi()
+            pipe.hgetall(keys.account(account_id))
+            pipe.hgetall(keys.credits(account_id))
+            pipe.xrevrange(keys.ledger(account_id), count=1)
+            pipe.smembers(keys.account_keys(account_id))
+            for watch_id in watch_ids:
+                pipe.hgetall(keys.watch(watch_id))
+                pipe.zrange(keys.watch_seen(watch_id), 0, -1, withscores=True)
+                pipe.zrange(keys.watch_owed(watch_id), 0, -1, withscores=True)
+
+        # A watch that is added meanwhile would be missing beside a request of its own.
+        found = self._redis.transaction(read, keys.account_watches(account_id))
+        fields, credits, last, named, *rest = found
+        if not fields or self._is_left_over(account_id, fields):
             return None
         copy = AccountCopy(account_id, fields, credits, self._api_keys(sorted(named)))
         watches = [
@@ -95,6 +94,11 @@ class Backups:
             if rest[place]
         ]
         return copy, watches, last[0][0] if last else None
+
+    def _is_left_over(self, account_id: str, fields: Fields) -> bool:
+        """Tell whether the making of an account was broken off, and its address is somebody else's now."""
+        owner = self._redis.get(keys.email(fields["email"]))
+        return owner not in (None, account_id)
 
     def _api_keys(self, named: list[str]) -> dict[str, Fields]:
         with self._redis.pipeline(transaction=False) as pipe:
@@ -157,8 +161,11 @@ class Backups:
             answers = iter(pipe.execute())
         return [replace(copy, result=_kept(next(answers), next(answers))) for copy in copies]
 
-    def idempotency_keys(self, cursor: int) -> tuple[int, list[IdempotencyCopy]]:
-        following, names = self._redis.scan(cursor, match="{s??}:acct:*:idem:*", count=SCAN_COUNT)
+    def idempotency_keys(self) -> Iterator[list[IdempotencyCopy]]:
+        for names in pages(self._redis, "{s??}:acct:*:idem:*", SCAN_COUNT):
+            yield self._idempotency_keys(names)
+
+    def _idempotency_keys(self, names: Sequence[str]) -> list[IdempotencyCopy]:
         with self._redis.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(name)
@@ -170,7 +177,7 @@ class Backups:
             match = _IDEMPOTENCY.fullmatch(name)
             if kept and match:
                 found.append(IdempotencyCopy(match[1], match[2], kept))
-        return int(following), found
+        return found
 
     def counters(self, shards: int) -> list[CountersCopy]:
         with self._redis.pipeline(transaction=False) as pipe:

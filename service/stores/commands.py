@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
-from service.stores.connection import Client
+from service.stores.connection import Client, nodes
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,15 @@ def alone(redis: Client, command: Command) -> Any:
 def hashes(redis: Client, names: Sequence[str]) -> list[dict[str, str]]:
     """Return what these hashes hold; nothing for one that is not there."""
     return together(redis, [Command(("HGETALL", name)) for name in names])
+
+
+def pages(redis: Client, pattern: str, count: int) -> Iterator[list[str]]:
+    """Yield the names of all keys like ``pattern``, about ``count`` looked at for each page.
+
+    One that is there all the while is among them, perhaps twice, unless its slot moves meanwhile.
+    """
+    for node in nodes(redis):
+        cursor = -1
+        while cursor != 0:
+            cursor, names = node.scan(max(cursor, 0), match=pattern, count=count)
+            yield [str(name) for name in names]

@@ -11,9 +11,14 @@ from typing import Any, TypeVar
 from redis import Redis
 from redis import exceptions as redis_errors
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from service.domain.errors import StoreUnavailable
+from service.stores import topology
+from service.stores.cluster import Cluster
+from service.stores.topology import Address, StoreUrl
 
 C = TypeVar("C", bound=type)
 
@@ -24,40 +29,94 @@ Client = Any
 # A store that is frozen must not hold a caller: connect and answer within these, or 503.
 CONNECT_TIMEOUT = 0.8
 ANSWER_TIMEOUT = 1.5
+# One of several Sentinels; the next is asked where it does not answer.
+SENTINEL_TIMEOUT = 0.3
 MAX_CONNECTIONS = 1024
 
 
-def open_store(url: str, *, answer_timeout: float = ANSWER_TIMEOUT) -> Redis:
-    """Return a client for ``url``; nothing is sent before its first command.
+def open_store(url: str, *, answer_timeout: float = ANSWER_TIMEOUT) -> Client:
+    """Return a client for ``url``, see `topology`; nothing is sent before its first command.
 
     One immediate retry covers pooled connections that died with a restarted server. It is safe
     because every script tolerates being run twice. A timeout is not retried: the caller waits.
+    Sentinels are asked for the primary with each new connection, the nodes of a cluster for its slots
+    where one proved to have moved: so a failover heals by itself, and until then it is an outage.
     """
-    return Redis.from_url(
-        url,
-        decode_responses=True,
-        protocol=2,
-        socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_timeout=answer_timeout,
-        socket_keepalive=True,
-        max_connections=MAX_CONNECTIONS,
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis_errors.ConnectionError,)),
-    )
+    where = topology.parse(url)
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "protocol": 2,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_timeout": answer_timeout,
+        "socket_keepalive": True,
+        "max_connections": MAX_CONNECTIONS,
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis_errors.ConnectionError,)),
+    }
+    return _OPENERS[where.kind](where, options)
+
+
+def _server(where: StoreUrl, options: dict[str, Any]) -> Client:
+    return Redis.from_url(where.server(where.nodes[0]), **options)
+
+
+def _behind_sentinels(where: StoreUrl, options: dict[str, Any]) -> Client:
+    given = parse_url(where.server(where.nodes[0]))  # the login and what else the URL says of a connection
+    for name in ("host", "port", "connection_class"):
+        given.pop(name, None)
+    of_tls = {name: value for name, value in given.items() if name.startswith("ssl_")}
+    asking = {
+        "socket_connect_timeout": SENTINEL_TIMEOUT,
+        "socket_timeout": SENTINEL_TIMEOUT,
+        "retry": Retry(NoBackoff(), 0),
+        **({"ssl": True, **of_tls} if where.tls else {}),
+        **where.sentinel_login,
+    }
+    sentinels = Sentinel(where.nodes, sentinel_kwargs=asking)
+    return sentinels.master_for(where.service, **{**given, **options, "ssl": where.tls})
+
+
+def _cluster(where: StoreUrl, options: dict[str, Any]) -> Client:
+    def node(address: Address, **timeouts: float) -> Redis:
+        return Redis.from_url(where.server(address), **{**options, **timeouts})
+
+    return Cluster(node, where.nodes)
+
+
+_OPENERS: dict[str, Callable[[StoreUrl, dict[str, Any]], Client]] = {
+    topology.SINGLE: _server,
+    topology.SENTINEL: _behind_sentinels,
+    topology.CLUSTER: _cluster,
+}
+
+
+def nodes(redis: Client) -> list[Client]:
+    """Return a client for each server that holds data: of one server or set, the one there is."""
+    return list(redis.nodes()) if isinstance(redis, Cluster) else [redis]
+
+
+def node_of(redis: Client, key: str) -> Client:
+    """Return a client of the server that holds a key."""
+    return redis.node_of(key) if isinstance(redis, Cluster) else redis
+
+
+_TROUBLE = ("MISCONF", "NOREPLICAS", "MASTERDOWN")
 
 
 def is_outage(error: redis_errors.RedisError) -> bool:
-    """Tell trouble of the store (down, loading, read-only, full) from a mistake of ours."""
+    """Tell trouble of the store (down, loading, read-only, full, moving) from a mistake of ours."""
     trouble = (
         redis_errors.ConnectionError,
         redis_errors.TimeoutError,
         redis_errors.ReadOnlyError,
         redis_errors.OutOfMemoryError,
-        redis_errors.ClusterDownError,
+        redis_errors.ClusterError,
+        redis_errors.AskError,
+        redis_errors.TryAgainError,
     )
     # A disk that is full shows as MISCONF, a replica set that is too small as NOREPLICAS; in a
     # pipeline the words come after the number of the command.
     told = str(error)
-    return isinstance(error, trouble) or any(word in told for word in ("MISCONF", "NOREPLICAS", "MASTERDOWN"))
+    return isinstance(error, trouble) or any(word in told for word in _TROUBLE)
 
 
 def translate(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from service.domain import ids
 from service.domain.requests import RequestRecord
 from service.domain.webhooks import target_of
 from service.stores import keys, scripts
-from service.stores.commands import Command, hashes, together
+from service.stores.commands import Command, hashes, pages, together
 from service.stores.connection import Client, store_adapter
 from service.stores.requests import request_record
 
@@ -47,14 +47,14 @@ class Erasures:
         )
 
     def requests(self) -> Iterator[list[RequestRecord]]:
-        for names in self._named(OF_ANY_REQUEST):
+        for names in pages(self._redis, OF_ANY_REQUEST, SCAN_COUNT):
             rows = hashes(self._redis, names)
             found = (request_record(_id_in(name), row) for name, row in zip(names, rows, strict=True))
             yield [record for record in found if record is not None]
 
     def drop_shared(self, names: Collection[str], user_ids: Collection[str]) -> int:
         dropped = 0
-        for found in self._named(keys.reel("*")):
+        for found in pages(self._redis, keys.reel("*"), SCAN_COUNT):
             looks = [Command(("HMGET", name, "owner", "owner_name")) for name in found]
             owners = together(self._redis, looks)
             about = [
@@ -64,12 +64,6 @@ class Erasures:
             ]
             dropped += sum(self._redis.delete(name) for name in about)
         return dropped
-
-    def _named(self, pattern: str) -> Iterator[list[str]]:
-        cursor = -1
-        while cursor != 0:
-            cursor, names = self._redis.scan(max(cursor, 0), match=pattern, count=SCAN_COUNT)
-            yield names
 
 
 def _id_in(name: str) -> str:

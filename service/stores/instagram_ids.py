@@ -16,6 +16,7 @@ from typing import Any
 from redis import Redis
 
 from service.domain.instagram import NOT_FOUND, Known, Missing
+from service.stores.commands import pages
 from service.stores.connection import store_adapter
 
 DAY_SECONDS = 86_400
@@ -107,10 +108,9 @@ class InstagramIds:
                     yield name, known.user_id
 
     def _pages(self) -> Iterator[list[str]]:
-        cursor, prefix = -1, _id_key("")
-        while cursor != 0:
-            cursor, found = self._redis.scan(max(cursor, 0), match=f"{prefix}*", count=SCAN_COUNT)
-            yield [str(name).removeprefix(prefix) for name in found]
+        prefix = _id_key("")
+        for found in pages(self._redis, f"{prefix}*", SCAN_COUNT):
+            yield [name.removeprefix(prefix) for name in found]
 
 
 def _known(stored: str | None, seen: str | None) -> Known | Missing | None:

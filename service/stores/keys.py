@@ -35,7 +35,7 @@ key                              type    lifetime                     holds
 ``g:email:<address>``            string  for good                     account id
 ``g:key:<id>``                   hash    until revoked                an API key
 ``g:workers``                    zset    for good                     worker processes by their last beat
-``g:beat:...``                                                        celery-redbeat: the schedule, who leads
+``{beat}:...``                                                        celery-redbeat: the schedule, who leads
 ``g:login:<kind>:<who>``         string  the window                   tries to log in
 ``g:circuits``                   zset    minutes                      hosts whose circuit is open
 ``{h:<host>}:inflight``          zset    one lease                    places by end of lease (ms)
@@ -75,7 +75,7 @@ BULK_CALLED = "{bulk}:called"
 ARCHIVE_EXPIRY = "{archive}:expiry"
 OPTOUT_NAMES = "{ig}:optout:names"
 OPTOUT_IDS = "{ig}:optout:ids"
-BEAT_LEADER = "g:beat::lock"  # celery-redbeat appends its own colon to the prefix
+BEAT_LEADER = "{beat}::lock"  # celery-redbeat appends its own colon to the prefix
 
 
 def tag(shard: int) -> str:

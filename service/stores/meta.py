@@ -10,7 +10,7 @@ from redis import exceptions as redis_errors
 
 from service.domain.errors import ConfigurationError
 from service.stores import keys
-from service.stores.connection import Client, is_outage
+from service.stores.connection import Client, is_outage, nodes
 
 T = TypeVar("T")
 
@@ -44,6 +44,11 @@ def check_durability(redis: Client, *, production: bool) -> None:
 
     A managed store may not show its configuration; then only what INFO tells is checked.
     """
+    for node in nodes(redis):
+        _check_durability(node, production=production)
+
+
+def _check_durability(redis: Client, *, production: bool) -> None:
     memory = redis.info("memory")
     policy = memory.get("maxmemory_policy", "noeviction")
     if policy != "noeviction" and int(memory.get("maxmemory", 0)) > 0:

@@ -10,8 +10,6 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from redis.exceptions import WatchError
-
 from service.domain.optouts import OptOut, same_account
 from service.domain.targets import USER_ID, USERNAME, Target
 from service.stores import keys, scripts
@@ -46,18 +44,15 @@ class OptOuts:
         return bool(self._learn(keys=list(HASHES.values()), args=[name, user_id, *entries]))
 
     def remove(self, account: Target) -> list[Target]:
-        with self._redis.pipeline(transaction=True) as pipe:
-            while True:
-                pipe.watch(*HASHES.values())
-                found = same_account(_listed(*(pipe.hgetall(name) for name in HASHES.values())), account)
-                pipe.multi()
-                for each in found:
-                    pipe.hdel(HASHES[each.kind], each.value)
-                try:
-                    pipe.execute()
-                    return sorted(found, key=lambda each: (each.kind != account.kind, each.value))
-                except WatchError:
-                    continue
+        def remove(pipe: Any) -> list[Target]:
+            found = same_account(_listed(*(pipe.hgetall(name) for name in HASHES.values())), account)
+            pipe.multi()
+            for each in found:
+                pipe.hdel(HASHES[each.kind], each.value)
+            return sorted(found, key=lambda each: (each.kind != account.kind, each.value))
+
+        removed: list[Target] = self._redis.transaction(remove, *HASHES.values(), value_from_callable=True)
+        return removed
 
     def list(self) -> list[OptOut]:
         with self._redis.pipeline(transaction=True) as pipe:

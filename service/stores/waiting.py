@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 from redis.client import PubSub
 from redis.exceptions import RedisError
 
 from service.domain.errors import StoreUnavailable
-from service.stores.connection import ANSWER_TIMEOUT, Client, translate
+from service.stores.connection import ANSWER_TIMEOUT, Client, node_of, translate
 
 
 class Waiter:
@@ -40,12 +41,14 @@ class Waiters:
 
     def __init__(self, redis: Client) -> None:
         self._redis = redis
-        self._idle: list[PubSub] = []  # append and pop are atomic
+        self._idle: WeakKeyDictionary[Client, list[PubSub]] = WeakKeyDictionary()  # by node
 
     @contextmanager
     def on(self, channel: str) -> Iterator[Waiter]:
         """Listen on a channel of `keys.done`. Raises StoreUnavailable."""
-        pubsub = self._take()
+        # The node of the channel's own slot: its messages need not travel through the cluster first.
+        node = translate(node_of)(self._redis, channel)
+        pubsub = self._take(node)
         try:
             waiter = Waiter(pubsub, channel)
             translate(pubsub.subscribe)(channel)
@@ -56,19 +59,19 @@ class Waiters:
         except BaseException:
             pubsub.close()  # whatever is on its way there is nobody's
             raise
-        self._give_back(pubsub, channel)
+        self._give_back(node, pubsub, channel)
 
-    def _take(self) -> PubSub:
+    def _take(self, node: Client) -> PubSub:
         try:
-            return self._idle.pop()
-        except IndexError:
-            pubsub: PubSub = self._redis.pubsub()
+            return self._idle[node].pop()
+        except LookupError:
+            pubsub: PubSub = node.pubsub()
             return pubsub
 
-    def _give_back(self, pubsub: PubSub, channel: str) -> None:
+    def _give_back(self, node: Client, pubsub: PubSub, channel: str) -> None:
         try:
             pubsub.unsubscribe(channel)
         except RedisError:
             pubsub.close()
         else:
-            self._idle.append(pubsub)
+            self._idle.setdefault(node, []).append(pubsub)

@@ -31,7 +31,7 @@ from service.broker import make_celery
 from service.cli.demo import free_ports
 from service.domain import ids
 from service.domain.errors import StoreUnavailable
-from service.schedules import LEADER_LEASE
+from service.schedules import LEADER_LEASE, PREFIX
 from service.stores import keys
 from tests.conftest import await_true, running_valkey
 from tests.e2e.clients import Customer
@@ -358,7 +358,7 @@ def make_housekeeping_due(stack: Stack) -> None:
     """Let it look as if the last one was hours ago."""
     app = make_celery(stack.plan.environment["REDIS_URL"])
     configure_beat(app, stack.plan.environment["REDIS_URL"])
-    entry = RedBeatSchedulerEntry.from_key(f"g:beat:{HOUSEKEEP}", app=app)
+    entry = RedBeatSchedulerEntry.from_key(f"{PREFIX}{HOUSEKEEP}", app=app)
     entry.reschedule(last_run_at=entry.last_run_at - timedelta(hours=2))
 
 

@@ -50,7 +50,7 @@ from service.domain.targets import HIGHLIGHT_ID, STORY_ID, USER_ID, Target, name
 from service.domain.watches import Watch
 from service.stores import keys, meta
 from service.stores.connection import open_store
-from tests.conftest import SHARDS, RecordingQueue, await_true, make_services
+from tests.conftest import ELSEWHERE, SHARDS, RecordingQueue, await_true, make_services
 from tests.redis.kit import CANCEL, batch_of, ending, items_of, snapshot, submission
 from workers.schedule import mend_schedule
 
@@ -86,6 +86,10 @@ def fake_store() -> Redis:
 
 
 def second_database(redis: Redis) -> Redis:
+    if ELSEWHERE:
+        other = open_store(os.environ["TEST_OTHER_STORE_URL"])
+        other.flushall()
+        return other
     given = redis.connection_pool.connection_kwargs
     return open_store(f"redis://{given['host']}:{given['port']}/{OTHER_DATABASE}")
 
@@ -465,21 +469,17 @@ def test_after_a_restore_the_watches_run(life: Life, there: There, file: Path) -
 def test_a_watch_that_is_added_while_its_account_is_read_is_in_the_backup(
     life: Life, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, added = life.redis.pipeline, []
+    transaction, added = life.redis.transaction, []
 
-    def pipeline(*args: Any, **options: Any) -> Any:
-        pipe = make(*args, **options)
-        follow = pipe.multi
-
-        def multi() -> None:
+    def interrupted(read: Callable[[Any], None], *watched: str) -> Any:
+        def and_added(pipe: Any) -> None:
+            read(pipe)
             if not added:
                 added.append(life.watch())
-            follow()
 
-        pipe.multi = multi
-        return pipe
+        return transaction(and_added, *watched)
 
-    monkeypatch.setattr(life.redis, "pipeline", pipeline)
+    monkeypatch.setattr(life.redis, "transaction", interrupted)
     found = life.services.backups.account(life.account_id)
     assert found is not None
     assert [each.watch_id for each in found[1]] == added
@@ -1026,7 +1026,7 @@ def test_a_store_that_is_worked_on_is_left_alone(life: Life, there: There, file:
     there.services.stats.beat("worker@host")
     with pytest.raises(Conflict, match="worker@host"):
         restore(there.services, file)
-    assert there.redis.keys() == [keys.WORKERS]
+    assert list(there.redis.scan_iter()) == [keys.WORKERS]
     there.services.stats.gone("worker@host")
     restore(there.services, file)
 

@@ -11,6 +11,7 @@ from redis import Redis
 
 from service.config import Settings
 from service.stores import keys
+from tests.redis.kit import ON_ONE_SERVER
 from workers.schedule import HOUSEKEEP, LastingScheduler, configure_beat
 
 
@@ -42,6 +43,7 @@ def test_a_beat_whose_lead_was_not_taken_at_the_start_takes_it_later(app: Celery
     scheduler.close()
 
 
+@ON_ONE_SERVER
 def test_a_schedule_that_cannot_be_written_is_written_later(
     app: Celery, valkey: Redis, read_only: Callable[[], None]
 ) -> None:
@@ -54,6 +56,7 @@ def test_a_schedule_that_cannot_be_written_is_written_later(
     assert HOUSEKEEP in valkey.smembers(app.redbeat_conf.statics_key)
 
 
+@ON_ONE_SERVER
 @pytest.mark.parametrize("lead_is_lost", [False, True])
 def test_a_store_that_takes_no_writes_ends_no_beat(
     app: Celery, valkey: Redis, request: pytest.FixtureRequest, lead_is_lost: bool

@@ -368,7 +368,7 @@ def run_out(services: Services, redis: Redis, *request_ids: str) -> None:
     """Let the leases of a worker that is gone be over: those of requests and those of flights."""
     for each in request_ids:
         redis.hset(keys.request(each), "lease_until", 1)
-    for flight in redis.keys("{f:*}:flight"):
+    for flight in list(redis.scan_iter("{f:*}:flight")):
         redis.delete(flight)
     overdue(services, redis)
 

@@ -21,6 +21,7 @@ from service.domain.instagram import (
     Unavailable,
     settings_from_sessionid,
 )
+from service.stores.connection import nodes
 from service.stores.instagram_ids import InstagramIds
 from service.stores.instagram_sessions import LEASES, READY, InstagramSessions
 
@@ -494,6 +495,8 @@ def _commands(store: Redis) -> dict[str, int] | None:
     """How often the server was asked what; None of a fake one."""
     if isinstance(store, fakeredis.FakeRedis):
         return None
-    stats = store.info("commandstats")
-    counts = {name.removeprefix("cmdstat_"): each["calls"] for name, each in stats.items()}
+    counts: Counter[str] = Counter()
+    for node in nodes(store):
+        for name, each in node.info("commandstats").items():
+            counts[name.removeprefix("cmdstat_")] += each["calls"]
     return {name: count for name, count in counts.items() if name != "info"}

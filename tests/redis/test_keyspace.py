@@ -142,4 +142,4 @@ def test_a_wildcard_in_a_callers_address_or_name_reads_no_other_key(
     services.accounts.create("anna@example.com", "hash")
     assert services.accounts.by_email("*@example.com") is None
     assert services.limits.login_attempt("*", "*") == 0
-    assert valkey.exists("g:login:email:*", "g:login:address:*") == 2
+    assert valkey.exists("g:login:email:*") + valkey.exists("g:login:address:*") == 2

@@ -19,6 +19,7 @@ from service.stores import keys
 from service.stores.connection import open_store
 from service.stores.meta import DATA_FORMAT, check_durability, fix_shards, wait_until_ready
 from tests.conftest import running_valkey
+from tests.redis.kit import ON_ONE_SERVER
 
 
 @pytest.fixture
@@ -87,6 +88,7 @@ def test_a_store_that_does_not_answer_is_waited_for_and_then_named() -> None:
     nobody.close()
 
 
+@ON_ONE_SERVER
 @pytest.mark.parametrize(
     ("trouble", "cure"),
     [

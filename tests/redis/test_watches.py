@@ -708,12 +708,12 @@ def test_the_schedule_is_mended(life: Life) -> None:
     life.services.schedules.put(paused)
     nobody = replace(kept, watch_id=ids.new_id(ids.WATCH, ids.shard_in(life.account_id), 1))
     life.services.schedules.put(nobody)
-    life.redis.hset("g:beat:watch:left behind by a beat", "meta", "{}")
-    before = life.redis.hgetall(f"g:beat:watch:{kept.watch_id}")
+    life.redis.hset("{beat}:watch:left behind by a beat", "meta", "{}")
+    before = life.redis.hgetall(f"{{beat}}:watch:{kept.watch_id}")
     schedule.housekeep(life.services)
     assert life.services.schedules.entries() == {kept.watch_id, lost.watch_id}
-    assert life.redis.hgetall(f"g:beat:watch:{kept.watch_id}") == before, "what is there stays as it is"
-    assert not life.redis.exists("g:beat:watch:left behind by a beat")
+    assert life.redis.hgetall(f"{{beat}}:watch:{kept.watch_id}") == before, "what is there stays as it is"
+    assert not life.redis.exists("{beat}:watch:left behind by a beat")
 
 
 def test_a_mended_entry_runs_when_its_watch_is_due_and_not_at_once(life: Life) -> None:
@@ -722,13 +722,13 @@ def test_a_mended_entry_runs_when_its_watch_is_due_and_not_at_once(life: Life) -
     life.due()
     life.services.schedules.remove(made.watch_id)
     schedule.mend_schedule(life.services)
-    [(_, due)] = life.redis.zrange("g:beat::schedule", 0, -1, withscores=True)
+    [(_, due)] = life.redis.zrange("{beat}::schedule", 0, -1, withscores=True)
     assert due == pytest.approx(life.watch.next_run_at / 1000, abs=2)
     assert due > time.time() + 600
     life.redis.hset(keys.watch(made.watch_id), "next_run_at", 1)
     life.services.schedules.remove(made.watch_id)
     schedule.mend_schedule(life.services)
-    [(_, due)] = life.redis.zrange("g:beat::schedule", 0, -1, withscores=True)
+    [(_, due)] = life.redis.zrange("{beat}::schedule", 0, -1, withscores=True)
     assert due <= time.time() + 1, "what was missed is made up for"
 
 

@@ -81,8 +81,8 @@ class BackupStore(Protocol):
         """Return the same with the results that are kept."""
         ...
 
-    def idempotency_keys(self, cursor: int) -> tuple[int, list[IdempotencyCopy]]:
-        """Return the next cursor, 0 at the end, and the keys found on the way; one may come twice."""
+    def idempotency_keys(self) -> Iterator[list[IdempotencyCopy]]:
+        """Yield pages of all keys there are; one may come twice."""
         ...
 
     def counters(self, shards: int) -> list[CountersCopy]: ...
