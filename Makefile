@@ -6,7 +6,7 @@ PYTHON := $(shell for p in $(PYTHON) python3.13 python3.12 python3.11 python3; d
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help run demo test lint bench bench-long chaos clean
+.PHONY: help run demo test test-topologies lint bench bench-long chaos clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -19,6 +19,9 @@ demo: .venv/.run ## try the whole service out, step by step, without a person
 
 test: .venv/.dev ## run all tests
 	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+
+test-topologies: .venv/.dev ## the service on a cluster, a Sentinel set, RabbitMQ and two machines; about 10 minutes
+	@$(BIN)/python -m pytest -q -s tests/topologies
 
 lint: .venv/.dev ## check style, types and the direction of imports
 	@$(BIN)/ruff check .

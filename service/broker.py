@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 from celery import Celery
 from kombu import Connection, Exchange
 from kombu import Queue as Route
+from kombu.transport import pyamqp, virtual
 from kombu.transport import redis as redis_transport
-from kombu.transport import virtual
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -79,6 +79,34 @@ class QoS(redis_transport.QoS):
 redis_transport.Channel.QoS = QoS
 
 
+class _Bounded:
+    """Waits for an answer of RabbitMQ for so long; py-amqp waits for ever, to say good-bye as well."""
+
+    def wait(
+        self, method: Any, callback: Any = None, timeout: Any = None, returns_tuple: bool = False
+    ) -> Any:
+        connection: Any = getattr(self, "connection", None) or self
+        try:
+            return super().wait(method, callback, timeout or SOCKET_TIMEOUT, returns_tuple)  # type: ignore[misc]
+        except TimeoutError:
+            # An answer that comes late would be taken for that to something else.
+            connection.collect()
+            raise
+
+
+class AmqpChannel(_Bounded, pyamqp.Channel):
+    """A channel of RabbitMQ that gives up on one that is frozen."""
+
+
+class AmqpConnection(_Bounded, pyamqp.Connection):
+    """A connection to RabbitMQ, the same."""
+
+    Channel = AmqpChannel
+
+
+pyamqp.Transport.Connection = AmqpConnection
+
+
 class PromptConnection(Connection):
     """Tries to reach a broker that is out as often after an hour as at first."""
 
@@ -132,7 +160,9 @@ def make_celery(broker_url: str) -> Celery:
 def broker_of(url: str) -> Broker:
     """Return what Celery needs to be told of the broker at ``url``. Raises ValueError for a wrong URL."""
     if urlsplit(url).scheme in RABBITMQ:
-        return Broker(url, ON_RABBITMQ, queue_arguments={"x-queue-type": "quorum"})
+        # Each of its nodes is tried once, or who publishes would be held.
+        options = {**ON_RABBITMQ, "max_retries": url.count(";")}
+        return Broker(url, options, queue_arguments={"x-queue-type": "quorum"})
     if not topology.is_of_a_store(url) or (where := topology.parse(url)).kind == topology.SINGLE:
         return Broker(url, ON_REDIS, VERIFIED if _leaves_tls_open(url) else None)
     return _behind_sentinels(where)

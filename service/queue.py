@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
+from amqp.exceptions import AMQPError
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from service.broker import QUEUES, SOCKET_TIMEOUT
+
+OUT_OF_REACH = (OperationalError, AMQPError, RedisError, OSError)
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +29,11 @@ class CeleryQueue:
 
     def enqueue(self, task: str, queue: str, *args: str) -> bool:
         try:
-            self._app.send_task(task, args=args, queue=queue, retry=False, ignore_result=True)
-        except (OperationalError, RedisError, OSError) as error:
+            # Only RabbitMQ confirms; on Redis a message is there when its command was answered.
+            self._app.send_task(
+                task, args=args, queue=queue, retry=False, ignore_result=True, confirm_timeout=SOCKET_TIMEOUT
+            )
+        except OUT_OF_REACH as error:
             log.warning("enqueue.failed", task=task, args=args, queue=queue, error=str(error))
             return False
         return True
@@ -38,10 +44,11 @@ class CeleryQueue:
             with self._app.connection_for_read() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, timeout=SOCKET_TIMEOUT)
                 return {queue: self._depth(connection, queue) for queue in QUEUES}
-        except (OperationalError, RedisError, OSError) as error:
+        except OUT_OF_REACH as error:
             log.warning("queue.unknown_depths", error=str(error))
             return {}
 
     def _depth(self, connection: Any, queue: str) -> int:
         # Declaring answers with the number of messages; on a queue that exists it changes nothing.
-        return int(connection.default_channel.queue_declare(queue=queue, durable=True).message_count)
+        declared = self._app.amqp.queues[queue]
+        return int(declared.queue_declare(channel=connection.default_channel).message_count)

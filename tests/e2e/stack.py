@@ -31,7 +31,7 @@ from service.cli.demo import free_ports
 from service.domain.ports import Services
 from service.stores import meta
 from service.stores.connection import open_store
-from tests.conftest import await_true
+from tests.conftest import ELSEWHERE, await_true
 from tests.e2e.clients import Customer, Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +40,9 @@ PORTS = ("PORT", "SIMULATOR_PORT", "LISTEN_PORT", "STORE_PORT")
 # As `storyhook up` does it: these start first and end last, so that the others can finish what they do.
 FOUNDATION = ("store", "instagram")
 SERVICE = ("web", "worker", "deliverer", "beat")
+
+# The URL of a broker the tests are to run on, as `ELSEWHERE` is that of a store.
+BROKER = os.environ.get("TEST_BROKER_URL", "")
 
 START_LIMIT = 60.0
 STOP_LIMIT = 40.0
@@ -71,7 +74,7 @@ class Stack:
     ``settings`` are environment variables; "" unsets one. What is not set is as `storyhook up` has it.
     """
 
-    foundation: tuple[str, ...] = FOUNDATION
+    foundation: tuple[str, ...] = FOUNDATION[1:] if ELSEWHERE else FOUNDATION
     service: tuple[str, ...] = SERVICE
 
     def __init__(self, home: Path, **settings: str) -> None:
@@ -100,6 +103,8 @@ class Stack:
             "PYTHONPATH": str(ROOT),
             "TMPDIR": str(self.temporary),
             "RATE_LIMITS": "1000000/minute",
+            **({"REDIS_URL": ELSEWHERE} if ELSEWHERE else {}),
+            **({"BROKER_URL": BROKER} if BROKER else {}),
             **dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True)),
         }
         return {name: value for name, value in {**inherited, **ours, **settings}.items() if value != ""}
@@ -292,7 +297,7 @@ class Stack:
         api_key, _ = actions.create_key(self.services, account.account_id, name="test")
         return Customer(self.base_url, api_key, self.ca_file)
 
-    def broker(self) -> Redis:
+    def broker(self) -> Any:
         """Return a client of the database where Celery's messages are; to be closed."""
         with self._environment(self.plan.environment):
             return open_store(config.load().broker_url)

