@@ -23,6 +23,7 @@ WORKER = "worker."
 settings = config.load()
 app = make_celery(settings.broker_url)
 app.conf.include = ["workers.tasks"]
+app.conf.worker_consumer = "workers.consumer:Consumer"
 app.steps["worker"].add(Pulse)
 configure_beat(app, settings.redis_url)
 
