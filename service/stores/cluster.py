@@ -45,8 +45,8 @@ class SlotMap:
         self._seeds = list(seeds)
         self._suspect: Address | None = None  # which failed last: it is asked last
         self._clients: dict[Address, Redis] = {}
-        self._firsts: list[int] = []
-        self._ranges: list[tuple[int, Address]] = []  # the last slot and the node of each range
+        # The first slot of each range, and its last with its node. Both at once: threads look without a lock.
+        self._slots: tuple[list[int], list[tuple[int, Address]]] = ([], [])
         self._stale = True
         self._readings = 0  # that have ended, well or not
         self._failure: redis_errors.ConnectionError | None = None
@@ -90,7 +90,7 @@ class SlotMap:
     def _current(self) -> tuple[list[int], list[tuple[int, Address]]]:
         if self._stale:
             self._read_once()
-        return self._firsts, self._ranges
+        return self._slots
 
     def _read_once(self) -> None:
         """Read the map, or wait until the thread that does so has; whoever waited takes what came of it."""
@@ -115,9 +115,8 @@ class SlotMap:
             self._readings += 1
         rows.sort()
         with self._lock:
-            self._firsts = [first for first, _, _ in rows]
-            self._ranges = [(last, address) for _, last, address in rows]
-            holders = {address for _, address in self._ranges}
+            self._slots = ([first for first, _, _ in rows], [(last, at) for _, last, at in rows])
+            holders = {address for _, _, address in rows}
             self._clients = {at: client for at, client in self._clients.items() if at in holders}
             self._stale, self._failure = False, None
 
@@ -140,7 +139,7 @@ class SlotMap:
         raise redis_errors.ConnectionError(f"No node of the cluster answers: {told}")
 
     def _to_be_asked(self) -> list[Address]:
-        known = dict.fromkeys([*(address for _, address in self._ranges), *self._seeds])
+        known = dict.fromkeys([*(address for _, address in self._slots[1]), *self._seeds])
         return sorted(known, key=lambda address: address == self._suspect)
 
 
