@@ -20,7 +20,7 @@ demo: .venv/.run ## try the whole service out, step by step, without a person
 test: .venv/.dev ## run all tests
 	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
-test-topologies: .venv/.dev ## the service on a cluster, a Sentinel set, RabbitMQ and two machines; about 10 minutes
+test-topologies: .venv/.dev ## the service on a cluster, a Sentinel set, RabbitMQ and two machines; about 15 minutes
 	@$(BIN)/python -m pytest -q -s tests/topologies
 
 lint: .venv/.dev ## check style, types and the direction of imports
