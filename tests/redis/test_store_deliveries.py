@@ -11,6 +11,7 @@ from redis import Redis
 from service.config import Settings
 from service.domain import ids
 from service.domain.deliveries import Attempt, DeliveryClaim, Plan
+from service.domain.dispatch import hand_over
 from service.domain.errors import LeaseLost
 from service.domain.policy import Policy
 from service.domain.ports import Services
@@ -280,6 +281,36 @@ def test_a_deliverer_goes_on_with_what_is_due_at_the_same_host(
     sender = ReceiverAnswers(accept)
     deliver.run(services, sender, [Owed(made[1], HOST)])  # type: ignore[arg-type]
     assert sorted(delivery_id for _, delivery_id, _, _ in sender.sent) == sorted(made)
+
+
+def test_what_is_owed_together_is_published_in_messages_of_ten(
+    services: Services, hook_account: str, queue: RecordingQueue
+) -> None:
+    made = [owed_to(services, hook_account) for _ in range(12)]
+    hand_over(services, [None, *(Owed(name, HOST) for name in made)])
+    assert [hint[:2] for hint in queue.published] == [("deliver", "deliver")] * 2
+    assert [name for hint in queue.published for name in hint[2::2]] == made
+    assert {host for hint in queue.published for host in hint[3::2]} == {HOST}
+    assert [len(hint[2::2]) for hint in queue.published] == [10, 2]
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_deliveries_of_one_message_are_shared_out_when_a_host_takes_its_time(
+    services: Services,
+    hook_account: str,
+    queue: RecordingQueue,
+    monkeypatch: pytest.MonkeyPatch,
+    slow: bool,
+) -> None:
+    monkeypatch.setattr(deliver, "IN_A_ROW_SECONDS", 60.0)
+    monkeypatch.setattr(deliver, "PROMPT_SECONDS", -1.0 if slow else 60.0)
+    made = [owed_to(services, hook_account) for _ in range(6)]
+    sender = ReceiverAnswers(accept)
+    deliver.run(services, sender, [Owed(name, HOST) for name in made])  # type: ignore[arg-type]
+    at_once = 1 if slow else 6
+    assert [delivery_id for _, delivery_id, _, _ in sender.sent] == made[:at_once]
+    assert [name for hint in queue.published for name in hint[2::2]] == made[at_once:]
+    assert [len(hint[2::2]) for hint in queue.published] == ([2, 2, 1] if slow else [])
 
 
 def test_a_delivery_to_a_host_without_room_is_deferred_and_not_an_attempt(
