@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.__main__ import describe
 from tests.chaos.run import Run
 
-REQUESTS = 900
+REQUESTS = 600
 SEED = 20
 
 

@@ -135,8 +135,8 @@ def server_ms(lua: Lua) -> int:
 
 def test_submit_stores_the_request_holds_its_price_and_opens_it(lua: Lua) -> None:
     before = server_ms(lua)
-    answer, created = submit(lua, hold=3, webhook="https://example.com/hook")
-    assert answer == "ok"
+    answer, created, available = submit(lua, hold=3, webhook="https://example.com/hook")
+    assert (answer, available) == ("ok", 7)
     assert before <= int(str(created)) <= server_ms(lua)
     assert lua.redis.hgetall(REQUEST) == {
         "account": "acc", "operation": "stories", "username": "anna", "queue": "bulk", "status": "queued",
@@ -154,7 +154,7 @@ def test_submit_stores_the_request_holds_its_price_and_opens_it(lua: Lua) -> Non
     "target", [("user_id", "7"), ("story_id", "9"), ("highlight_id", "17"), ("media_url", "https://a/b c")]
 )
 def test_submit_stores_what_it_is_about_in_a_field_of_its_kind(lua: Lua, target: tuple[str, str]) -> None:
-    _, created = submit(lua, target=target)
+    _, created, _ = submit(lua, target=target)
     kind, value = target
     assert lua.redis.hgetall(REQUEST) == {
         "account": "acc", "operation": "stories", kind: value, "queue": "bulk", "status": "queued",
