@@ -12,6 +12,7 @@ from statistics import median
 from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import requests
 
@@ -76,8 +77,12 @@ class Service:
         return post(self.stack.base_url + STORIES, bodies, callers, rate=rate, status=status, headers=headers)
 
     def batch(self, names: Sequence[str], **options: Any) -> str:
-        """Hand in a batch; return its id."""
-        answer = self.customer.call("POST", BATCH, json={"usernames": list(names), **options})
+        """Hand in a batch, again where the store had too much to do to answer in time; return its id."""
+        body = {"usernames": list(names), "idempotencyKey": uuid4().hex, **options}
+        answer = self.customer.call("POST", BATCH, json=body)
+        while answer.status_code == 503:
+            time.sleep(float(answer.headers["Retry-After"]))  # as callers are told to
+            answer = self.customer.call("POST", BATCH, json=body)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["batchId"])
 
