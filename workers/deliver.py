@@ -34,20 +34,26 @@ def run(services: Services, sender: Sender, owed: Sequence[Owed]) -> None:
     Whatever is to be done later waits in the store's due sets and not in this process. When a host takes
     its time the others are published in two messages: soon many threads share them.
     """
-    until = time.monotonic() + IN_A_ROW_SECONDS
     left = deque(owed)
+    try:
+        _in_a_row(services, sender, left)
+    finally:
+        if left:
+            hand_over(services, left, together=-(-len(left) // 2))
+
+
+def _in_a_row(services: Services, sender: Sender, left: deque[Owed]) -> None:
+    """Make attempts until none is left or others are to share them; what waits for a host joins."""
+    until = time.monotonic() + IN_A_ROW_SECONDS
     for _ in range(IN_A_ROW):
         started = time.monotonic()
         each = left.popleft()
         waiting = _attempt(services, sender, each.delivery_id, each.host)
         if waiting is not None:
             left.append(Owed(waiting, each.host))
-        if not left:
-            return
         now = time.monotonic()
-        if now > until or (len(left) > 1 and now - started > PROMPT_SECONDS):
-            break
-    hand_over(services, left, together=max(1, len(left) // 2))
+        if not left or now > until or (len(left) > 1 and now - started > PROMPT_SECONDS):
+            return
 
 
 def _attempt(services: Services, sender: Sender, delivery_id: str, host: str) -> str | None:

@@ -190,15 +190,17 @@ def _land(
     endings: list[tuple[Claim, Ending]] = []
     left: list[RequestRecord] = []
     renew = partial(services.requests.renew_many, [claim for _, claim in boarded])
-    for flight, claim in boarded:
-        landing = None
-        if flight.key in found:
-            ending, landing = scrape.judge(services, claim, partial(_brought, found[flight.key]), renew)
-            endings.append((claim, ending))
-        else:
-            left += _released(services, claim)
-        landings.append((flight, landing))
-    scrape.settle_many(services, endings)
+    try:
+        for flight, claim in boarded:
+            landing = None
+            if flight.key in found:
+                ending, landing = scrape.judge(services, claim, partial(_brought, found[flight.key]), renew)
+                endings.append((claim, ending))
+            else:
+                left += _released(services, claim)
+            landings.append((flight, landing))
+    finally:  # a store that is out for a moment must not take along what was fetched
+        scrape.settle_many(services, endings)
     for (flight, _), waiting in zip(landings, services.reels.land_many(landings), strict=True):
         scrape.serve_waiting(services, flight.key, waiting)
     return left

@@ -11,7 +11,7 @@ from service.domain.requests import BULK, DELIVER, DELIVERIES, GATHER, SCRAPE, O
 
 # Messages for a batch: more workers than this do not make it faster, and the pump adds what is missing.
 HINTS_MOST = 16
-# Deliveries in one message: one after the other, as long as their hosts answer at once.
+# Deliveries to one host in one message: one after the other, as long as it answers at once.
 DELIVERED_TOGETHER = 10
 
 
@@ -50,7 +50,14 @@ def hint(services: Services, waiting: int) -> None:
 
 
 def hand_over(services: Services, owed: Iterable[Owed | None], together: int = DELIVERED_TOGETHER) -> None:
-    """Have the webhooks delivered that are owed now, so many by one message."""
-    names = [name for each in owed if each is not None for name in (each.delivery_id, each.host)]
-    for start in range(0, len(names), 2 * together):
-        services.queue.enqueue(DELIVER, DELIVERIES, *names[start : start + 2 * together])
+    """Have the webhooks delivered that are owed now, so many of one host by one message.
+
+    A host that hangs keeps who waits for it, and nobody else.
+    """
+    by_host: dict[str, list[str]] = {}
+    for each in owed:
+        if each is not None:
+            by_host.setdefault(each.host, []).extend((each.delivery_id, each.host))
+    for names in by_host.values():
+        for start in range(0, len(names), 2 * together):
+            services.queue.enqueue(DELIVER, DELIVERIES, *names[start : start + 2 * together])

@@ -6,6 +6,7 @@ import heapq
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 
 
@@ -50,7 +51,8 @@ class Alarms:
 
     def _run(self) -> None:
         while True:
-            self._due().ring()
+            with suppress(Exception):  # one call that fails must not silence all others
+                self._due().ring()
 
     def _due(self) -> Alarm:
         """Wait for the next alarm and return it."""

@@ -54,12 +54,18 @@ class Waiters:
             translate(pubsub.subscribe)(channel)
             # The confirmation is read here: what ends after it is heard, what ended before is in the state.
             if not translate(waiter.hears)("subscribe", ANSWER_TIMEOUT):
+                self._drop_idle(node)
                 raise StoreUnavailable
             yield waiter
         except BaseException:
             pubsub.close()  # whatever is on its way there is nobody's
             raise
         self._give_back(node, pubsub, channel)
+
+    def _drop_idle(self, node: Client) -> None:
+        """Keep none of a node that fell silent: the others fell silent with it."""
+        for pubsub in self._idle.pop(node, []):
+            pubsub.close()
 
     def _take(self, node: Client) -> PubSub:
         try:

@@ -521,6 +521,19 @@ def test_what_was_found_outlives_a_short_outage_of_the_store(
     assert (len(upstream.together), upstream.asked) == (1, [])
 
 
+def test_what_was_found_is_kept_when_the_store_fails_in_between(
+    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out(*_: Any) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(services.requests, "release", out)
+    asked = ask(services, account_id, "anna", "bert")
+    with pytest.raises(StoreUnavailable):
+        work(services, Upstream(alone=["bert"]))
+    assert [outcome(services, each)[0] for each in asked] == ["found", "processing"]
+
+
 def test_a_store_that_cannot_be_asked_whether_claims_hold_ends_nothing(
     services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -294,6 +294,24 @@ def test_what_is_owed_together_is_published_in_messages_of_ten(
     assert [len(hint[2::2]) for hint in queue.published] == [10, 2]
 
 
+def test_a_message_is_for_one_host(services: Services, queue: RecordingQueue) -> None:
+    hand_over(services, [Owed("msg_1", "a:1"), Owed("msg_2", "b:1"), Owed("msg_3", "a:1")])
+    assert [hint[2:] for hint in queue.published] == [("msg_1", "a:1", "msg_3", "a:1"), ("msg_2", "b:1")]
+
+
+def test_a_mistake_with_one_delivery_leaves_the_others_to_other_threads(
+    services: Services, hook_account: str, queue: RecordingQueue
+) -> None:
+    made = [owed_to(services, hook_account) for _ in range(3)]
+
+    def crash(_: str) -> Attempt:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        deliver.run(services, ReceiverAnswers(crash), [Owed(name, HOST) for name in made])  # type: ignore[arg-type]
+    assert [name for hint in queue.published for name in hint[2::2]] == made[1:]
+
+
 @pytest.mark.parametrize("slow", [False, True])
 def test_deliveries_of_one_message_are_shared_out_when_a_host_takes_its_time(
     services: Services,
@@ -310,7 +328,7 @@ def test_deliveries_of_one_message_are_shared_out_when_a_host_takes_its_time(
     at_once = 1 if slow else 6
     assert [delivery_id for _, delivery_id, _, _ in sender.sent] == made[:at_once]
     assert [name for hint in queue.published for name in hint[2::2]] == made[at_once:]
-    assert [len(hint[2::2]) for hint in queue.published] == ([2, 2, 1] if slow else [])
+    assert [len(hint[2::2]) for hint in queue.published] == ([3, 2] if slow else [])
 
 
 def test_a_delivery_to_a_host_without_room_is_deferred_and_not_an_attempt(

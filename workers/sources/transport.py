@@ -105,16 +105,17 @@ def _quick_to_parse(response: requests.Response) -> requests.Response:
 
     Parsing was a quarter of a worker's CPU. Integers of 64 bits stay exact, which all of Instagram's are.
     """
-    slowly = response.json
-
-    def quickly(**options: Any) -> Any:
-        try:
-            return orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            return slowly(**options)
-
-    response.json = quickly  # type: ignore[method-assign]  # the class is made in libraries, in two places
+    if type(response) is requests.Response:
+        response.__class__ = _Quick
     return response
+
+
+class _Quick(requests.Response):
+    def json(self, **options: Any) -> Any:
+        try:
+            return orjson.loads(self.content)
+        except orjson.JSONDecodeError:
+            return super().json(**options)
 
 
 def _read_whole(response: requests.Response) -> None:
