@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from threading import Lock
 
 ACCOUNT = "acc"
 REQUEST = "req"
@@ -22,8 +23,33 @@ _SHAPE = re.compile(r"([a-z]+)_([0-9a-f]{2})([0-9a-hjkmnp-tv-z]{26})")
 
 
 def new_id(kind: str, shard: int, now_ms: int) -> str:
-    """Return a new id of ``kind`` in ``shard`` (0..255) made at ``now_ms`` (Unix milliseconds)."""
-    return f"{kind}_{shard:02x}{_base32(now_ms, 10)}{_base32(secrets.randbits(80), 16)}"
+    """Return a new id of ``kind`` in ``shard`` (0..255) made at ``now_ms`` (Unix milliseconds).
+
+    Of two that a process makes in the same millisecond the later one sorts after the other, as in a monotonic
+    ULID (github.com/ulid/spec).
+    """
+    return f"{kind}_{shard:02x}{_base32(now_ms, 10)}{_base32(_newest.after(now_ms), 16)}"
+
+
+class _Newest:
+    """The random part of the id made last."""
+
+    def __init__(self) -> None:
+        self._ms = -1
+        self._random = 0
+        self._lock = Lock()
+
+    def after(self, now_ms: int) -> int:
+        """Return 80 random bits, above those of the id before it when that is of the same millisecond."""
+        with self._lock:
+            above = self._random + _STEP + secrets.randbits(60)
+            self._random = above if now_ms == self._ms and above >> 80 == 0 else secrets.randbits(79)
+            self._ms = now_ms
+            return self._random
+
+
+_STEP = 32**4  # so that two also differ in front of the digits which a batch leaves to its items
+_newest = _Newest()
 
 
 def floor_id(kind: str, shard: int, at_ms: int) -> str:

@@ -37,8 +37,23 @@ def test_a_floor_before_1970_sorts_before_every_id() -> None:
     assert ids.floor_id(ids.REQUEST, 3, -1) < ids.new_id(ids.REQUEST, 3, 0)
 
 
-def test_ids_of_the_same_moment_differ() -> None:
-    assert len({ids.new_id(ids.REQUEST, 1, 1) for _ in range(1000)}) == 1000
+def test_ids_of_the_same_moment_differ_and_sort_as_they_were_made() -> None:
+    made = [ids.new_id(ids.REQUEST, 1, 1) for _ in range(1000)]
+    assert len(set(made)) == 1000
+    assert made == sorted(made)
+
+
+def test_where_the_ids_of_a_moment_run_out_they_still_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids.new_id(ids.REQUEST, 1, 1)
+    monkeypatch.setattr(ids._newest, "_random", 2**80 - 1)
+    made = ids.new_id(ids.REQUEST, 1, 1)
+    assert ids.shard_of(made, ids.REQUEST) == 1
+    assert ids.born_ms(made) == 1
+
+
+def test_batches_of_the_same_moment_share_no_item() -> None:
+    batches = [ids.new_batch_id(1, 1) for _ in range(1000)]
+    assert len({ids.item_of(batch, 1) for batch in batches}) == 1000
 
 
 @given(shards, moments)
