@@ -17,6 +17,7 @@ import click
 import requests
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
+from honcho.printer import Printer
 
 from service import config
 from service.bootstrap import build
@@ -31,6 +32,26 @@ FOUNDATION = frozenset({"store", "instagram"})
 INTERRUPTED = {130, 143}  # honcho's codes for Ctrl-C and SIGTERM: the ordinary end
 
 
+class Unbuffered:
+    """Standard output for whoever prints also in a signal handler, as honcho does.
+
+    Python's own refuses that while it is printing (RuntimeError: reentrant call), so that Ctrl-C at the
+    wrong moment left everything running.
+    """
+
+    def write(self, text: str) -> int:
+        left = text.encode("utf-8", "replace")
+        while left:
+            left = left[os.write(sys.stdout.fileno(), left) :]
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def isatty(self) -> bool:
+        return sys.stdout.isatty()
+
+
 class StagedManager(Manager):
     """honcho's manager, except that the store outlives those who write to it.
 
@@ -39,7 +60,7 @@ class StagedManager(Manager):
     """
 
     def __init__(self, on_start: Callable[[], None]) -> None:
-        super().__init__()
+        super().__init__(Printer(Unbuffered()))
         self._on_start = on_start
         self._kill_at = float("inf")
         self._terminating = False

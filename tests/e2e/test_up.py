@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,31 @@ def test_ctrl_c_in_the_middle_of_the_start_ends_it(home: Callable[[], Path]) -> 
         up.launch()
         await_true(lambda: has_children(up.process.pid))
         assert up.interrupt() == 0
+
+
+def test_a_line_may_be_printed_while_another_is() -> None:
+    # As honcho's signal handler does; with Python's own output that is a RuntimeError now and then.
+    code = """
+import signal, threading, os, time
+from service.cli.up import Unbuffered
+output, seen = Unbuffered(), []
+signal.signal(signal.SIGUSR1, lambda *_: seen.append(print("told", file=output, flush=True)))
+ends = time.monotonic() + 60
+def tell():
+    while len(seen) < 300 and time.monotonic() < ends:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.0005)  # between two signals
+thread = threading.Thread(target=tell)
+thread.start()
+while thread.is_alive():
+    print("line", file=output, flush=True)
+print(len(seen) >= 300, file=output, flush=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.rstrip().endswith("True")
 
 
 def test_a_store_of_ones_own_is_used_instead_of_the_embedded_one(
