@@ -22,8 +22,11 @@ from service.bootstrap import assemble
 from service.broker import QUEUES
 from service.cli.demo import free_ports
 from service.config import Settings
+from service.domain.errors import LeaseLost
 from service.domain.policy import Policy
 from service.domain.ports import Services
+from service.domain.ports.work import RequestStore
+from service.domain.requests import Claim, Ending, Owed
 from service.stores.connection import open_store
 
 # How hypothesis runs: no deadline, so that a busy machine fails no test, and no folder left behind.
@@ -104,7 +107,7 @@ def await_true(condition: Callable[[], object], seconds: float = 30.0) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"still not so after {seconds} seconds: {condition}")
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks
 
 
 @pytest.fixture
@@ -160,6 +163,14 @@ class RecordingQueue:
 @pytest.fixture
 def queue() -> RecordingQueue:
     return RecordingQueue()
+
+
+def finish_one(requests: RequestStore, claim: Claim, ending: Ending) -> Owed | None:
+    """End one claimed request; return the delivery it owes. Raises LeaseLost."""
+    [ended] = requests.finish_many([(claim, ending)])
+    if isinstance(ended, LeaseLost):
+        raise ended
+    return ended
 
 
 def make_services(settings: Settings, redis: Redis, queue: RecordingQueue, **policy: object) -> Services:

@@ -20,6 +20,10 @@ class Alarm:
         """Make it not, unless it is being made already."""
         self._call = None
 
+    @property
+    def is_over(self) -> bool:
+        return self._call is None
+
     def ring(self) -> None:
         """Make the call."""
         call, self._call = self._call, None
@@ -58,6 +62,9 @@ class Alarms:
         """Wait for the next alarm and return it."""
         with self._changed:
             while True:
+                # Those that were cancelled are no reason to wake up, and most are.
+                while self._waiting and self._waiting[0][2].is_over:
+                    heapq.heappop(self._waiting)
                 wait = self._waiting[0][0] - time.monotonic() if self._waiting else None
                 if wait is not None and wait <= 0:
                     return heapq.heappop(self._waiting)[2]

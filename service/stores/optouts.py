@@ -13,6 +13,7 @@ from typing import Any
 from service.domain.optouts import OptOut, same_account
 from service.domain.targets import USER_ID, USERNAME, Target
 from service.stores import keys, scripts
+from service.stores.commands import Command, together
 from service.stores.connection import Client, store_adapter
 
 HASHES = {USERNAME: keys.OPTOUT_NAMES, USER_ID: keys.OPTOUT_IDS}
@@ -61,10 +62,7 @@ class OptOuts:
             return sorted(_listed(*pipe.execute()), key=lambda each: each.added_at)
 
     def anybody(self) -> bool:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for name in HASHES.values():
-                pipe.hlen(name)
-            return any(pipe.execute())
+        return any(together(self._redis, [Command(("HLEN", name)) for name in HASHES.values()]))
 
     def covers(self, names: Collection[str], user_ids: Collection[str]) -> bool:
         return any(self.covered(names, user_ids))
@@ -73,10 +71,11 @@ class OptOuts:
         self, names: Collection[str], user_ids: Collection[str]
     ) -> tuple[frozenset[str], frozenset[str]]:
         wanted = [name.lower() for name in names], list(user_ids)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for name, values in zip(HASHES.values(), wanted, strict=True):
-                pipe.hmget(name, [*values, NOBODY])
-            by_name, by_id = map(_listed_of, wanted, pipe.execute())
+        looks = [
+            Command(("HMGET", name, *values, NOBODY))
+            for name, values in zip(HASHES.values(), wanted, strict=True)
+        ]
+        by_name, by_id = map(_listed_of, wanted, together(self._redis, looks))
         return by_name, by_id
 
 

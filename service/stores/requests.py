@@ -232,12 +232,6 @@ class Requests:
         shard = ids.shard_in(request_id)
         return [keys.request(request_id), keys.open_requests(shard), keys.stats(shard)]
 
-    def finish(self, claim: Claim, ending: Ending) -> Owed | None:
-        [ended] = self.finish_many([(claim, ending)])
-        if isinstance(ended, LeaseLost):
-            raise ended
-        return ended
-
     def finish_many(self, endings: Sequence[tuple[Claim, Ending]]) -> list[Owed | LeaseLost | None]:
         commands = [
             self._finish.command(*self._of_the_end(claim.request, str(claim.fence), ending))

@@ -30,7 +30,7 @@ from service.stores.credits import Credits
 from service.stores.deliveries import Deliveries
 from service.stores.requests import Requests
 from tests.chaos.proxy import Proxy
-from tests.conftest import await_true, running_valkey
+from tests.conftest import await_true, finish_one, running_valkey
 from tests.e2e.stack import Stack, leaving_nothing
 
 MODES = ("everysec", "always")
@@ -65,7 +65,7 @@ class Jobs:
         accepted = time.perf_counter() - started
         claim = self.requests.claim(request_id)
         assert claim is not None
-        owed = self.requests.finish(claim, Ending("succeeded", ENVELOPE, 1, outcome="found"))
+        owed = finish_one(self.requests, claim, Ending("succeeded", ENVELOPE, 1, outcome="found"))
         assert owed is not None
         held = self.deliveries.claim(owed.delivery_id, owed.host)
         assert held is not None

@@ -65,7 +65,7 @@ def fault(cases: str, seconds: float, *, long_only: bool = False) -> Callable[[I
 
 def hold(seconds: float) -> None:
     """Let a fault last."""
-    time.sleep(seconds)
+    time.sleep(seconds)  # it is to last so long, whatever happens meanwhile
 
 
 @contextmanager

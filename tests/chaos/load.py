@@ -237,7 +237,7 @@ class Line:
             if call.final or call.outcome == FAILED:
                 return
             if call.outcome == UNKNOWN:
-                time.sleep(0.3)
+                time.sleep(0.3)  # before it is tried again
 
     def call(self, operation: Operation, what: str, method: str, path: str, **options: Any) -> Call:
         customer = self._load.customers[operation.account]

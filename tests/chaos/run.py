@@ -112,7 +112,7 @@ class Run:
         for number, fault in enumerate(faults):
             left = sum(each.seconds + BREATH + READY_AFTER for each in faults[number:])
             load.gate.rate = max(1.0, (self.count - load.gate.taken) / left)
-            time.sleep(BREATH)
+            time.sleep(BREATH)  # all goes well in between, for a while
             rng = random.Random(f"injection:{self.seed}:{number}")
             begun = time.time()
             fault.inject(Scene(self.lab, load, rng, number))
@@ -153,7 +153,7 @@ class Run:
         return time.monotonic() - begun
 
     def _is_quiet(self) -> bool:
-        time.sleep(0.25)
+        time.sleep(0.25)  # between two looks
         with self.lab.direct() as redis, redis.pipeline(transaction=False) as pipe:
             for shard in range(16):
                 pipe.zcard(keys.open_requests(shard))

@@ -17,6 +17,7 @@ from service.cli.main import main
 from service.config import Settings
 from service.domain.ports import Services
 from service.domain.targets import named
+from tests.conftest import finish_one
 from tests.redis.kit import ending, submission
 
 
@@ -38,7 +39,7 @@ def claimed(services: Services, account_id: str, username: str) -> str:
     claim = services.requests.claim(asked.request_id)
     assert claim is not None
     if username == "anna":
-        services.requests.finish(claim, ending(source="fake", owner="42", owner_name=username))
+        finish_one(services.requests, claim, ending(source="fake", owner="42", owner_name=username))
     return asked.request_id
 
 

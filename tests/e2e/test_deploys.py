@@ -64,7 +64,7 @@ class Slow(Receiver):
 
     def take(self, body: bytes, headers: Mapping[str, str]) -> int:
         status = super().take(body, headers)
-        time.sleep(self.seconds)
+        time.sleep(self.seconds)  # what a slow receiver does
         return status
 
 

@@ -16,7 +16,7 @@ from service.domain.errors import Conflict, LeaseLost
 from service.domain.ports import Services
 from service.domain.requests import Claim, Ending, RequestRecord
 from service.stores import keys
-from tests.conftest import RecordingQueue, make_services
+from tests.conftest import RecordingQueue, finish_one, make_services
 from tests.redis.kit import Lua, at_once, ending, snapshot, submission
 
 HOOK = "https://example.com/hook"
@@ -68,7 +68,7 @@ def test_what_was_abandoned_ends_as_it_would_and_is_free(
     claim = claimed(services, record.request_id)
     if when == "processing":
         assert services.requests.abandon(record.request_id) is True
-    services.requests.finish(claim, paid())
+    finish_one(services.requests, claim, paid())
 
     ended = services.requests.get(record.request_id)
     assert (ended.status, ended.outcome, ended.item_count, ended.charged) == ("succeeded", "found", 3, 0)
@@ -83,7 +83,7 @@ def test_its_webhook_is_owed_all_the_same(services: Services, account: Account) 
     record = submitted(services, account, HOOK)
     claim = claimed(services, record.request_id)
     services.requests.abandon(record.request_id)
-    owed = services.requests.finish(claim, paid())
+    owed = finish_one(services.requests, claim, paid())
     assert owed is not None
     assert audit(services).differences == []
 
@@ -92,7 +92,7 @@ def test_a_failure_of_what_was_abandoned_is_the_same_failure(services: Services,
     record = submitted(services, account)
     services.requests.abandon(record.request_id)
     failed = Ending("failed", b'{"creditsCharged":0}', charge=0, code="user_not_found")
-    services.requests.finish(claimed(services, record.request_id), failed)
+    finish_one(services.requests, claimed(services, record.request_id), failed)
     ended = services.requests.get(record.request_id)
     assert (ended.status, ended.code, ended.charged) == ("failed", "user_not_found", 0)
     assert balance(services, account) == Balance(100, 0)
@@ -105,13 +105,13 @@ def test_abandoning_twice_is_abandoning_once(services: Services, account: Accoun
     assert before["abandoned"] == "1"
     assert services.requests.abandon(record.request_id) is True
     assert redis.hgetall(keys.request(record.request_id)) == before
-    services.requests.finish(claimed(services, record.request_id), paid())
+    finish_one(services.requests, claimed(services, record.request_id), paid())
     assert ledger(services, account) == [("hold", -1), ("release", 1)]
 
 
 def test_after_the_end_it_changes_nothing(services: Services, account: Account) -> None:
     record = submitted(services, account)
-    services.requests.finish(claimed(services, record.request_id), paid())
+    finish_one(services.requests, claimed(services, record.request_id), paid())
     ended = services.requests.get(record.request_id)
     assert services.requests.abandon(record.request_id) is False
     assert services.requests.get(record.request_id) == ended
@@ -131,7 +131,7 @@ def test_finishing_again_after_a_lost_reply_is_no_second_release(
     claim = claimed(services, record.request_id)
     services.requests.abandon(record.request_id)
     for _ in range(3):
-        services.requests.finish(claim, paid())
+        finish_one(services.requests, claim, paid())
     assert ledger(services, account) == [("hold", -1), ("release", 1)]
     assert services.requests.get(record.request_id).charged == 0
 
@@ -143,8 +143,8 @@ def test_a_fence_that_is_old_ends_nothing(services: Services, account: Account) 
     services.requests.release(claim, 0)
     newer = claimed(services, record.request_id)
     with pytest.raises(LeaseLost):
-        services.requests.finish(claim, paid())
-    services.requests.finish(newer, paid())
+        finish_one(services.requests, claim, paid())
+    finish_one(services.requests, newer, paid())
     assert ledger(services, account) == [("hold", -1), ("release", 1)]
 
 
@@ -164,7 +164,7 @@ def test_abandoned_is_forgotten_with_the_request(services: Services, account: Ac
     """It stands in the request's own hash: nothing of it is left when that goes."""
     record = submitted(services, account)
     services.requests.abandon(record.request_id)
-    services.requests.finish(claimed(services, record.request_id), paid())
+    finish_one(services.requests, claimed(services, record.request_id), paid())
     assert services.erasures.erase(services.requests.get(record.request_id))
     assert services.requests.abandon(record.request_id) is False
     assert services.requests.get(record.request_id) is None
@@ -181,7 +181,7 @@ def test_never_both_no_answer_and_a_charge(settings: Settings, valkey: Redis) ->
         claim = claimed(services, record.request_id)
         moves = [
             lambda request_id=record.request_id: services.requests.abandon(request_id),
-            lambda claim=claim: services.requests.finish(claim, paid()),
+            lambda claim=claim: finish_one(services.requests, claim, paid()),
         ]
         abandoned, _ = at_once(2, lambda number, moves=moves: moves[number]())
         ended = services.requests.get(record.request_id)

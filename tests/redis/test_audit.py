@@ -10,6 +10,7 @@ from service.domain.accounts import Account
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
 from service.stores import keys
+from tests.conftest import finish_one
 from tests.redis.kit import CANCEL, batch_of, ending, items_of, submission
 
 HOOK = "https://example.com/hook"
@@ -29,7 +30,7 @@ def submit(services: Services, account: Account, webhook_url: str | None = None)
 def finish(services: Services, record: RequestRecord, charge: int = 1) -> RequestRecord:
     claim = services.requests.claim(record.request_id)
     assert claim is not None
-    services.requests.finish(claim, ending(charge=charge))
+    finish_one(services.requests, claim, ending(charge=charge))
     return claim.request
 
 
@@ -112,7 +113,7 @@ def test_a_batch_adds_up_and_one_whose_counts_are_not_its_items_is_told(
     first, second, _ = items_of(batch)
     claim = services.requests.claim(first, batch.batch_id)
     assert claim is not None
-    services.requests.finish(claim, ending())
+    finish_one(services.requests, claim, ending())
     assert services.requests.claim(second, batch.batch_id)
     assert kinds(audit(services)) == []
     redis.hincrby(keys.batch(batch.batch_id), "left", -1)

@@ -50,7 +50,7 @@ from service.domain.targets import HIGHLIGHT_ID, STORY_ID, USER_ID, Target, name
 from service.domain.watches import Watch
 from service.stores import keys, meta
 from service.stores.connection import open_store
-from tests.conftest import ELSEWHERE, SHARDS, RecordingQueue, await_true, make_services
+from tests.conftest import ELSEWHERE, SHARDS, RecordingQueue, await_true, finish_one, make_services
 from tests.redis.kit import CANCEL, batch_of, ending, items_of, snapshot, submission
 from workers.schedule import mend_schedule
 
@@ -124,7 +124,7 @@ class Life:
     def finish(self, claim: Claim | None = None, charge: int = 1, **changes: Any) -> RequestRecord:
         claim = claim or self.claim(**changes)
         given = {"source": "instagrapi", "owner": "7", "owner_name": "anna"}
-        self.services.requests.finish(claim, ending(charge=charge, **given))
+        finish_one(self.services.requests, claim, ending(charge=charge, **given))
         return claim.request
 
     def attempt(self, record: RequestRecord, *statuses: str) -> str:
@@ -188,7 +188,7 @@ class Life:
         for request_id in items_of(batch)[:finished]:
             claim = self.services.requests.claim(request_id, batch.batch_id)
             assert claim is not None
-            self.services.requests.finish(claim, ending())
+            finish_one(self.services.requests, claim, ending())
         return batch
 
     def _batches(self) -> None:
@@ -232,7 +232,7 @@ class Life:
     def _watches(self) -> None:
         watch_id, paused, _ = self.watch(CHOSEN), self.watch(), self.watch()
         claim = self.run(watch_id)
-        self.services.requests.finish(claim, ending(remember={"1": 4_000_000_000, "2": 4_000_000_001}))
+        finish_one(self.services.requests, claim, ending(remember={"1": 4_000_000_000, "2": 4_000_000_001}))
         self.attempt(claim.request, "delivered")
         self.services.watches.pause(paused, "by_hand")
 
@@ -367,15 +367,17 @@ def test_what_is_to_be_done_is_found_again(life: Life, there: There, file: Path)
 def test_an_open_request_is_worked_on_again_and_charged_once(life: Life, there: There, file: Path) -> None:
     before = life.claim(webhook_url=HOOK)
     back_up(life.services, file)
-    life.services.requests.finish(before, ending())  # after the backup, and before what it stood on was lost
+    finish_one(
+        life.services.requests, before, ending()
+    )  # after the backup, and before what it stood on was lost
     restore(there.services, file)
     assert there.services.credits.balance(life.account_id) == Balance(50, 1)
     again = there.services.requests.claim(before.request.request_id)
     assert again is not None
     assert again.fence > before.fence
     with pytest.raises(LeaseLost):
-        there.services.requests.finish(before, ending())
-    assert there.services.requests.finish(again, ending()) is not None
+        finish_one(there.services.requests, before, ending())
+    assert finish_one(there.services.requests, again, ending()) is not None
     assert there.services.credits.balance(life.account_id) == Balance(49, 0)
     assert there.services.stats.counters()["held"] == 0
     assert audit(there.services).differences == []
@@ -412,10 +414,10 @@ def test_sessions_come_back_free_and_as_they_were(life: Life, there: There, file
 def test_a_run_that_was_open_is_run_again_and_skips_nothing(life: Life, there: There, file: Path) -> None:
     watch_id = life.watch()
     first = life.run(watch_id)
-    life.services.requests.finish(first, ending(remember={"1": 4_000_000_000}))
+    finish_one(life.services.requests, first, ending(remember={"1": 4_000_000_000}))
     second = life.run(watch_id)
     back_up(life.services, file)
-    life.services.requests.finish(second, ending(remember={"2": 4_000_000_000}))  # after the backup
+    finish_one(life.services.requests, second, ending(remember={"2": 4_000_000_000}))  # after the backup
     restore(there.services, file)
     watches = there.services.watches
     known = watches.get(watch_id)
@@ -427,7 +429,7 @@ def test_a_run_that_was_open_is_run_again_and_skips_nothing(life: Life, there: T
     claim = there.services.requests.claim(second.request.request_id)
     assert claim is not None
     assert claim.request.watch_id == watch_id
-    assert there.services.requests.finish(claim, ending(remember={"2": 4_000_000_000})) is not None
+    assert finish_one(there.services.requests, claim, ending(remember={"2": 4_000_000_000})) is not None
     known = watches.get(watch_id)
     assert known is not None
     assert (known.running, known.runs) == (None, 2)
@@ -441,7 +443,7 @@ def test_a_run_that_ended_in_silence_after_the_backup_may_speak_after_a_restore(
     read = life.services.backups.requests
 
     def later(*args: Any) -> Any:
-        life.services.requests.finish(open_run, ending(silent=True, charge=0, item_count=0))
+        finish_one(life.services.requests, open_run, ending(silent=True, charge=0, item_count=0))
         monkeypatch.undo()
         return read(*args)
 
@@ -451,7 +453,7 @@ def test_a_run_that_ended_in_silence_after_the_backup_may_speak_after_a_restore(
     claim = there.services.requests.claim(open_run.request.request_id)
     assert claim is not None
     assert not claim.request.silent
-    assert there.services.requests.finish(claim, ending(remember={"1": 4_000_000_000})) is not None
+    assert finish_one(there.services.requests, claim, ending(remember={"1": 4_000_000_000})) is not None
 
 
 def test_after_a_restore_the_watches_run(life: Life, there: There, file: Path) -> None:
@@ -597,7 +599,7 @@ def test_a_batch_that_was_open_then_goes_on_and_is_told_of_once(life: Life, ther
     assert there.services.deliveries.get(ids.delivery_of(batch.batch_id)) is None
     claim = there.services.requests.claim(items_of(batch)[2], batch.batch_id)
     assert claim is not None
-    there.services.requests.finish(claim, ending())
+    finish_one(there.services.requests, claim, ending())
     assert there.services.batches.get(batch.batch_id).is_final
     assert there.services.deliveries.get(ids.delivery_of(batch.batch_id)) is not None
     again = there.services.batches.submit(batch_of(life.account_id))
@@ -679,7 +681,7 @@ class Traffic:
             assert claim is not None
             if fate < 0.4:
                 return  # its worker died
-            owed = self.services.requests.finish(claim, ending(charge=chance.randint(0, record.hold)))
+            owed = finish_one(self.services.requests, claim, ending(charge=chance.randint(0, record.hold)))
         self.ended.append(record.request_id)
         if owed and chance.random() < 0.5:
             delivery = self.services.deliveries.claim(owed.delivery_id, owed.host)

@@ -50,7 +50,7 @@ from service.domain.targets import named
 from service.stores import keys
 from service.stores.batches import _keys
 from service.stores.requests import LEFT_FOR
-from tests.conftest import SHARDS, RecordingQueue, await_true, make_services
+from tests.conftest import SHARDS, RecordingQueue, await_true, finish_one, make_services
 from tests.redis.kit import Lua, at_once, batch_of, ending, snapshot, submission
 from tests.upstreams import StoriesByName
 from workers import gather, scrape, sweep
@@ -96,7 +96,7 @@ def take(services: Services, batch: BatchRecord, number: int) -> Claim:
 
 def end(services: Services, batch: BatchRecord, *numbers: int, how: Any = None) -> None:
     for number in numbers:
-        services.requests.finish(take(services, batch, number), how or ending())
+        finish_one(services.requests, take(services, batch, number), how or ending())
 
 
 def expire_lease(redis: Redis, request_id: str) -> None:
@@ -389,18 +389,18 @@ def test_every_step_of_an_item_is_counted_in_its_batch(
     second = take(services, batch, 1)
     assert states(services, batch) == {"queued": 5, "processing": 1}, "taken over is not taken twice"
     with pytest.raises(LeaseLost):
-        services.requests.finish(first, ending())
+        finish_one(services.requests, first, ending())
     with pytest.raises(LeaseLost):
         services.requests.release(first)
     assert states(services, batch) == {"queued": 5, "processing": 1}
     assert_adds_up(services, batch)
 
-    services.requests.finish(second, ending())
-    services.requests.finish(second, ending())  # the reply was lost
+    finish_one(services.requests, second, ending())
+    finish_one(services.requests, second, ending())  # the reply was lost
     assert states(services, batch) == {"queued": 5, "succeeded": 1}
     end(services, batch, 2, how=FAILED)
     end(services, batch, 3, how=ending(outcome="empty", item_count=0, cached=True))
-    services.requests.finish(take(services, batch, 4), ending(charge=0, cached=True))
+    finish_one(services.requests, take(services, batch, 4), ending(charge=0, cached=True))
     cancel_request(services, account_id, ids.item_of(batch.batch_id, 5))
     cancel_request(services, account_id, ids.item_of(batch.batch_id, 5))
     seen = assert_adds_up(services, batch)
@@ -476,7 +476,7 @@ def test_of_many_who_end_items_at_once_one_ends_the_batch(
         batch = submit(services, account_id, 24, webhook_url=HOOK, webhook_mode="summary")
         claims = [take(services, batch, number) for number in range(1, 25)]
         with services.requests.waiter(batch.batch_id) as waiter:
-            at_once(24, lambda number, claims=claims: services.requests.finish(claims[number], ending()))  # type: ignore[misc]
+            at_once(24, lambda number, claims=claims: finish_one(services.requests, claims[number], ending()))  # type: ignore[misc]
             assert waiter.wait(60)
             assert not waiter.wait(0.05), "it ended once"
         assert assert_adds_up(services, batch)["status"] == "completed"
@@ -494,7 +494,7 @@ def test_what_is_owed_is_what_the_mode_says(
 ) -> None:
     batch = submit(services, account_id, 2, webhook_url=HOOK, webhook_mode=mode)
     items = [ids.delivery_of(item) for item in item_ids(batch)]
-    owed = services.requests.finish(take(services, batch, 1), ending())
+    owed = finish_one(services.requests, take(services, batch, 1), ending())
     assert (owed is not None) == (mode != "summary")
     assert services.deliveries.get(summary_of(batch)) is None, "it is not over"
     if last == "finished":
@@ -554,7 +554,7 @@ def test_a_cancel_ends_what_has_not_begun_and_leaves_the_rest_to_its_end(
     assert services.bulk.absent(item_ids(batch)[2:]) == item_ids(batch)[2:]
     assert services.credits.balance(account_id) == Balance(99, 1)
     assert view(cancel_batch(services, account_id, batch.batch_id)) == seen, "twice is once"
-    services.requests.finish(running, ending())
+    finish_one(services.requests, running, ending())
     assert assert_adds_up(services, batch)["status"] == "cancelled"
     ended = now(services, batch)
     assert cancel_batch(services, account_id, batch.batch_id) == ended
@@ -621,7 +621,7 @@ def test_a_cancel_in_the_midst_of_workers_leaves_every_item_ended_once(
                     services.requests.release(claim)
                     services.bulk.push(account_id, [item])
                     continue
-                services.requests.finish(claim, chance.choice([ending(), FAILED]))
+                finish_one(services.requests, claim, chance.choice([ending(), FAILED]))
                 with lock:
                     ended[item] += 1
 
@@ -630,7 +630,7 @@ def test_a_cancel_in_the_midst_of_workers_leaves_every_item_ended_once(
     for item in item_ids(batch):
         claim = services.requests.claim(item, batch.batch_id)
         if claim is not None:
-            services.requests.finish(claim, ending())
+            finish_one(services.requests, claim, ending())
     assert max(ended.values()) == 1
     seen = assert_adds_up(services, batch)
     assert seen["status"] == "cancelled"
@@ -666,7 +666,7 @@ def test_after_every_step_of_a_random_walk_the_numbers_add_up(
             how = chance.choice(
                 [ending(charge=chance.randint(0, hold)), FAILED, ending(charge=0, cached=True)]
             )
-            services.requests.finish(chance.choice(claims), how)
+            finish_one(services.requests, chance.choice(claims), how)
 
     def release(_: str) -> None:
         if claims:

@@ -16,6 +16,7 @@ from service.domain.ports import Services
 from service.domain.requests import RequestRecord, Run
 from service.domain.watches import Watch
 from service.stores import keys
+from tests.conftest import finish_one
 from tests.redis.kit import CANCEL, Lua, batch_of, ending, items_of, queued, submission
 
 HOOK = "https://example.com/hook"
@@ -33,7 +34,7 @@ def ended(services: Services, account_id: str, **changes: object) -> RequestReco
     made = services.requests.submit(submission(account_id, **changes))
     claim = services.requests.claim(made.request_id)
     assert claim is not None
-    services.requests.finish(claim, ending())
+    finish_one(services.requests, claim, ending())
     return claim.request
 
 
@@ -142,14 +143,14 @@ def test_a_worker_that_comes_late_brings_nothing_back(
     newer = services.requests.claim(made.request_id)
     assert late is not None
     assert newer is not None
-    services.requests.finish(newer, ending())
+    finish_one(services.requests, newer, ending())
     delete_request(services, account_id, made.request_id)
     for claim in (late, newer):
         for act in (services.requests.renew, services.requests.release):
             with pytest.raises(LeaseLost):
                 act(claim)
         with pytest.raises(LeaseLost):
-            services.requests.finish(claim, ending())
+            finish_one(services.requests, claim, ending())
     assert services.requests.claim(made.request_id) is None
     assert services.requests.postpone(made.request_id) == 0
     assert traces(redis, made.request_id) == []
@@ -168,7 +169,7 @@ def test_a_batch_keeps_its_counts_and_says_that_an_item_is_gone(services: Servic
     for request_id in items_of(batch):
         claim = services.requests.claim(request_id, batch.batch_id)
         assert claim is not None
-        services.requests.finish(claim, ending())
+        finish_one(services.requests, claim, ending())
     before = services.batches.get(batch.batch_id)
     delete_request(services, account_id, items_of(batch)[1])
     assert before is not None
@@ -186,7 +187,7 @@ def test_a_watch_goes_on_and_is_owed_no_longer(services: Services, account_id: s
     asked = submission(account_id, webhook_url=HOOK, watch=Run(watch_id, next_in=1))
     claim = services.requests.claim(services.requests.submit(asked).request_id)
     assert claim is not None
-    services.requests.finish(claim, ending(remember={"1": 4_000_000_000}))
+    finish_one(services.requests, claim, ending(remember={"1": 4_000_000_000}))
     assert [name for name, _ in services.watches.owed(watch_id)] == [asked.request_id]
     delete_request(services, account_id, asked.request_id)
     assert services.watches.seen(watch_id, ["1", "2"]) == {"1"}

@@ -388,7 +388,7 @@ def test_twenty_threads_four_sessions_never_two_holders(pool: InstagramSessions)
                 done[leased.name] += 1
                 if held[leased.name] > 1:
                     wrong.append(leased.name)
-            time.sleep(0)
+            time.sleep(0)  # lets other threads in
             with lock:
                 held[leased.name] -= 1
             if pool.release(leased, None, SETTINGS if done[leased.name] % 3 else None) is None:

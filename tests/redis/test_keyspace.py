@@ -20,7 +20,7 @@ from service.domain.sharing import Landing
 from service.domain.watches import Watch
 from service.stores import keys, meta
 from service.stores.archive import ArchiveEntries
-from tests.conftest import SHARDS, RecordingQueue, make_services
+from tests.conftest import SHARDS, RecordingQueue, finish_one, make_services
 from tests.redis.kit import batch_of, ending, submission
 
 ROW = re.compile(r"^``(?P<key>[^`]+)``\s+(?P<type>\w+)\s{2,}(?P<lifetime>\S.*?)\s{2,}", re.MULTILINE)
@@ -60,7 +60,7 @@ def lived(valkey: Redis, services: Services) -> Redis:
         made = services.requests.submit(submission(account_id, webhook_url="https://example.com/hook"))
         claim = services.requests.claim(made.request_id)
         assert claim is not None
-        owed = services.requests.finish(claim, ending())
+        owed = finish_one(services.requests, claim, ending())
         assert owed is not None
         services.hosts.enter(owed.host, owed.delivery_id)
         delivery = services.deliveries.claim(owed.delivery_id, owed.host)
@@ -103,7 +103,7 @@ def watched(services: Services, account_id: str) -> None:
     run = submission(account_id, webhook_url=hook, watch=Run(watch_id, next_in=1))
     claim = services.requests.claim(services.requests.submit(run).request_id)
     assert claim is not None
-    services.requests.finish(claim, ending(remember={"1": 4_000_000_000}))
+    finish_one(services.requests, claim, ending(remember={"1": 4_000_000_000}))
 
 
 def test_every_key_in_the_store_is_on_the_map_and_of_its_type(lived: Redis) -> None:

@@ -19,7 +19,7 @@ from service.domain.requests import Claim, RequestRecord
 from service.domain.sharing import Landing
 from service.domain.targets import STORY_ID, USER_ID, Target, named
 from service.stores import keys
-from tests.conftest import RecordingQueue, await_true, make_services
+from tests.conftest import RecordingQueue, await_true, finish_one, make_services
 from tests.redis.kit import ending, submission
 
 HOOK = "https://example.com/hook"
@@ -52,7 +52,7 @@ def ended(
     **changes: object,
 ) -> RequestRecord:
     claim = claimed(services, account_id, target, **changes)
-    services.requests.finish(claim, ending(source="fake", owner=owner, owner_name=owner_name))
+    finish_one(services.requests, claim, ending(source="fake", owner=owner, owner_name=owner_name))
     return claim.request
 
 
@@ -226,7 +226,7 @@ def test_what_was_begun_before_is_waited_for_and_goes_too(
 
     def ends(_: float) -> None:
         looks.append(1)
-        services.requests.finish(claim, ending(source="fake", owner="42", owner_name="anna"))
+        finish_one(services.requests, claim, ending(source="fake", owner="42", owner_name="anna"))
 
     monkeypatch.setattr("service.actions.optouts.time.sleep", ends)
     report = opt_out(services, ["anna"])

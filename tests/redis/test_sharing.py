@@ -140,7 +140,7 @@ def test_a_failure_is_shared_with_those_who_were_there_before_it(
     assert {envelope(services, each)["error"] for each in before} == {"This one is private."}
     assert services.credits.balance(account_id).balance == 1_000
     upstream.during = lambda: None
-    time.sleep(0.002)
+    time.sleep(0.002)  # until the store's clock, in ms, has gone on
     scrape.run(services, upstream, ask(services, account_id))
     assert len(upstream.calls) == 2, "later ones ask for themselves"
 

@@ -61,7 +61,7 @@ from service.domain.targets import named
 from service.domain.webhooks import target_of
 from service.stores import keys
 from service.stores.connection import open_store
-from tests.conftest import RecordingQueue, make_services
+from tests.conftest import RecordingQueue, finish_one, make_services
 from tests.redis.kit import CANCEL, NOW, queued
 from tests.redis.model import AT_ONCE, LATER, NEVER, DeliveryState, Model, RequestState
 from workers import sweep
@@ -374,7 +374,7 @@ class Store(RuleBasedStateMachine):
         request_id = claim.request.request_id
         self.same(
             "finish",
-            lambda: self.services.requests.finish(claim, ending),
+            lambda: finish_one(self.services.requests, claim, ending),
             lambda: self.model.finish(request_id, claim.fence, ending),
         )
 

@@ -14,7 +14,7 @@ from service.domain.requests import Claim
 from service.stores import keys
 from service.stores.credits import Credits
 from service.stores.requests import Requests
-from tests.conftest import SHARDS
+from tests.conftest import SHARDS, finish_one
 from tests.redis.kit import ACCOUNT, CANCEL, at_once, ending, queued, submission
 
 
@@ -65,7 +65,7 @@ def test_of_twenty_workers_one_gets_the_claim(requests: Requests) -> None:
 
 def end(requests: Requests, claim: Claim, charge: int) -> bool:
     try:
-        requests.finish(claim, ending(charge=charge))
+        finish_one(requests, claim, ending(charge=charge))
     except LeaseLost:
         return False
     return True
@@ -132,7 +132,7 @@ def test_a_cancel_raced_with_a_claim_has_one_winner(
             valkey.hset(keys.request(made.request_id), "lease_until", 1)
             claim = requests.claim(made.request_id)
             assert claim is not None
-            requests.finish(claim, ending(charge=0))
+            finish_one(requests, claim, ending(charge=0))
     assert credits.balance(ACCOUNT) == Balance(10, 0)
 
 
@@ -148,7 +148,7 @@ def test_the_ledger_adds_up_after_everything_at_once(requests: Requests, credits
             return
         claim = requests.claim(made.request_id)
         assert claim is not None
-        requests.finish(claim, ending(charge=number % 2))
+        finish_one(requests, claim, ending(charge=number % 2))
 
     at_once(40, live)
     oldest_first = entries(credits)[::-1]

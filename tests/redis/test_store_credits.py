@@ -11,7 +11,7 @@ from service.domain.policy import Policy
 from service.stores import credits as module
 from service.stores.credits import Credits
 from service.stores.requests import Requests
-from tests.conftest import SHARDS
+from tests.conftest import SHARDS, finish_one
 from tests.redis.kit import ACCOUNT, CANCEL, ending, queued, submission
 
 
@@ -71,7 +71,7 @@ def test_the_ledger_tells_the_story_of_a_request(credits: Credits, requests: Req
     requests.submit(made)
     claim = requests.claim(made.request_id)
     assert claim is not None
-    requests.finish(claim, ending(charge=1))
+    finish_one(requests, claim, ending(charge=1))
     told = [
         (entry.type, entry.amount, entry.balance_after, entry.held_after) for entry in all_entries(credits)
     ]
@@ -88,7 +88,7 @@ def test_entries_add_up_to_the_balance(credits: Credits, requests: Requests) -> 
         elif number % 3 == 1:
             claim = requests.claim(made.request_id)
             assert claim is not None
-            requests.finish(claim, ending(charge=number % 4))
+            finish_one(requests, claim, ending(charge=number % 4))
     balance = credits.balance(ACCOUNT)
     entries = all_entries(credits, limit=5)
     assert sum(entry.amount for entry in entries if entry.type in {"topup", "charge"}) == balance.balance
@@ -126,7 +126,7 @@ def test_the_entries_of_one_request_are_found_among_those_of_others(
     for one in made[::-1]:
         claim = requests.claim(one.request_id)
         assert claim is not None
-        requests.finish(claim, ending(charge=1))
+        finish_one(requests, claim, ending(charge=1))
     found = all_entries(credits, limit, made[2].request_id)
     assert [entry.type for entry in found] == ["release", "charge", "hold"]
     assert {entry.request_id for entry in found} == {made[2].request_id}

@@ -18,7 +18,7 @@ from service.domain.ports import Services
 from service.domain.requests import Owed
 from service.stores import keys
 from service.stores.hosts import Hosts
-from tests.conftest import SHARDS, RecordingQueue, make_services
+from tests.conftest import SHARDS, RecordingQueue, finish_one, make_services
 from tests.redis.kit import ACCOUNT, NOW, ending, submission
 from workers import deliver, sweep
 
@@ -39,7 +39,7 @@ def owed(services: Services, *, at: int = NOW, url: str = URL) -> str:
     made = services.requests.submit(submission(at=at, webhook_url=url))
     claim = services.requests.claim(made.request_id)
     assert claim is not None
-    delivery = services.requests.finish(claim, ending(envelope=b'{"itemCount":3}'))
+    delivery = finish_one(services.requests, claim, ending(envelope=b'{"itemCount":3}'))
     assert delivery is not None
     return delivery.delivery_id
 
@@ -253,7 +253,7 @@ def owed_to(services: Services, account_id: str) -> str:
     made = services.requests.submit(submission(account_id, webhook_url=URL))
     claim = services.requests.claim(made.request_id)
     assert claim is not None
-    delivery = services.requests.finish(claim, ending())
+    delivery = finish_one(services.requests, claim, ending())
     assert delivery is not None
     return delivery.delivery_id
 

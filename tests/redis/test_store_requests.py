@@ -21,7 +21,7 @@ from service.stores import requests as module
 from service.stores.connection import nodes, open_store
 from service.stores.credits import Credits
 from service.stores.requests import Requests
-from tests.conftest import SHARDS, await_true
+from tests.conftest import SHARDS, await_true, finish_one
 from tests.redis.kit import ACCOUNT, CANCEL, NOW, ending, queued, submission
 
 DAY_MS = 86_400_000
@@ -42,7 +42,7 @@ def submitted(requests: Requests, count: int, **changes: object) -> list[str]:
 def done(requests: Requests, request_id: str, **changes: object) -> None:
     claim = requests.claim(request_id)
     assert claim is not None
-    requests.finish(claim, ending(**changes))
+    finish_one(requests, claim, ending(**changes))
 
 
 # --- the life of one -----------------------------------------------------------------------------
@@ -148,19 +148,19 @@ def test_only_the_holder_of_the_claim_may_renew_or_finish(redis: Redis, requests
     with pytest.raises(LeaseLost):
         requests.renew(first)
     with pytest.raises(LeaseLost):
-        requests.finish(first, ending())
+        finish_one(requests, first, ending())
     requests.renew(second)
-    assert requests.finish(second, ending()) is None
+    assert finish_one(requests, second, ending()) is None
 
 
 def test_finish_tells_what_delivery_is_owed_and_to_whom(requests: Requests) -> None:
     [request_id] = submitted(requests, 1, webhook_url="https://Example.com/hook")
     claim = requests.claim(request_id)
     assert claim is not None
-    owed = requests.finish(claim, ending())
+    owed = finish_one(requests, claim, ending())
     assert owed is not None
     assert (owed.delivery_id, owed.host) == (ids.delivery_of(request_id), "example.com:443")
-    assert requests.finish(claim, ending()) == owed
+    assert finish_one(requests, claim, ending()) == owed
 
 
 def test_a_queued_request_can_be_cancelled_and_then_not_be_claimed(requests: Requests) -> None:
@@ -418,5 +418,5 @@ def test_scripts_are_loaded_again_after_the_server_forgot_them(valkey: Redis) ->
     valkey.script_flush()
     requests.renew(claim)
     valkey.script_flush()
-    requests.finish(claim, ending())
+    finish_one(requests, claim, ending())
     assert Credits(valkey).balance(ACCOUNT).balance == 9

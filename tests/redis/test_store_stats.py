@@ -10,7 +10,7 @@ from service.domain import ids
 from service.domain.policy import Policy
 from service.stores.requests import Requests
 from service.stores.stats import BEAT_LIFETIME, FORGET_AFTER, Stats
-from tests.conftest import SHARDS
+from tests.conftest import SHARDS, finish_one
 from tests.redis.kit import NOW, ending, submission
 
 
@@ -32,7 +32,7 @@ def test_counters_are_summed_over_the_shards(redis: Redis, stats: Stats) -> None
     ]
     claim = requests.claim(made[0].request_id)
     assert claim is not None
-    requests.finish(claim, ending(charge=0))
+    finish_one(requests, claim, ending(charge=0))
     counters = stats.counters()
     assert (counters["accepted"], counters["open"], counters["outcome:found"]) == (SHARDS, SHARDS - 1, 1)
     assert counters["job_seconds_sum"] >= 0

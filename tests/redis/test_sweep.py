@@ -14,7 +14,7 @@ from service.domain.credits import Balance
 from service.domain.ports import Services
 from service.domain.requests import INTERACTIVE
 from service.stores import keys
-from tests.conftest import SHARDS, RecordingQueue, make_services
+from tests.conftest import SHARDS, RecordingQueue, finish_one, make_services
 from tests.redis.kit import ending, submission
 from workers import sweep
 
@@ -69,7 +69,7 @@ def test_what_has_ended_is_not_swept(
     record = services.requests.submit(submission(account_id, queue=INTERACTIVE))
     claim = services.requests.claim(record.request_id)
     assert claim is not None
-    services.requests.finish(claim, ending())
+    finish_one(services.requests, claim, ending())
     redis.zadd(keys.open_requests(0), {record.request_id: 1})
     assert sweep.sweep_requests(services) == 0
 
@@ -115,7 +115,7 @@ def test_whoever_takes_a_request_up_starts_the_count_anew(
     claim = services.requests.claim(request_id)
     assert claim is not None
     assert services.requests.postpone(request_id) == 1
-    services.requests.finish(claim, ending())
+    finish_one(services.requests, claim, ending())
     assert services.requests.postpone(request_id) == 0
 
 
@@ -131,4 +131,4 @@ def test_a_request_that_is_worked_on_is_not_given_up(
     for _ in range(3):
         let_time_pass(redis)
         sweep.sweep_requests(services)
-    services.requests.finish(claim, ending())  # the lease held
+    finish_one(services.requests, claim, ending())  # the lease held

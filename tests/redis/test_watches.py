@@ -38,7 +38,7 @@ from service.domain.requests import RequestRecord, Run
 from service.domain.targets import named
 from service.domain.watches import GRACE_MS, OWED_FOR_MS, RUN, Watch
 from service.stores import keys
-from tests.conftest import SHARDS, RecordingQueue, make_services
+from tests.conftest import SHARDS, RecordingQueue, finish_one, make_services
 from tests.redis.kit import submission
 from tests.redis.test_scrape_run import NO_STORIES, USER, Upstream
 from workers import schedule, scrape, sweep, watch
@@ -273,7 +273,7 @@ def test_a_lost_reply_at_the_end_counts_once(life: Life) -> None:
     claim = life.services.requests.claim(str(life.due()))
     assert claim is not None
     ending = scrape.Endings(life.services, claim).succeeded(reel(1))
-    owed = [life.services.requests.finish(claim, ending) for _ in range(3)]
+    owed = [finish_one(life.services.requests, claim, ending) for _ in range(3)]
     assert owed[0] == owed[1] == owed[2]
     assert (life.watch.runs, life.watch.items_delivered) == (1, 1)
     assert life.services.watches.owed(life.watch_id)[0][0] == claim.request.request_id
@@ -512,7 +512,7 @@ def test_a_watch_that_is_deleted_between_fetch_and_end_stays_deleted(life: Life)
     assert claim is not None
     ending = scrape.Endings(life.services, claim).succeeded(reel(1))
     actions.delete_watch(life.services, life.account_id, life.watch_id)
-    life.services.requests.finish(claim, ending)
+    finish_one(life.services.requests, claim, ending)
     assert life.keys_of_the_watch() == []
     assert life.webhooks() == [["1"]]
 

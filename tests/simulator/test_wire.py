@@ -138,7 +138,7 @@ def test_addresses_may_be_short_lived(simulator):
     url = simulator.get("users/nasa/usernameinfo/").json()["user"]["hd_profile_pic_versions"][-1]["url"]
     cdn, deadline = simulator.session(None), time.monotonic() + 30
     while (answer := cdn.get(url)).ok and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks
     assert (answer.status_code, answer.text) == (403, "URL signature expired")
     simulator.knobs(cdn_seconds=0)
     fresh = simulator.get("users/nasa/usernameinfo/").json()["user"]["hd_profile_pic_versions"][-1]["url"]

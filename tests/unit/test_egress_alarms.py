@@ -37,6 +37,16 @@ def test_a_cancelled_one_does_not_ring() -> None:
     assert rung == ["kept"]
 
 
+def test_cancelled_ones_are_forgotten_when_the_next_is_due() -> None:
+    alarms, rung = Alarms(), threading.Event()
+    alarms.set(0.05, rung.set)
+    for _ in range(500):
+        alarms.set(0.1, lambda: None).cancel()
+    kept = alarms.set(3_600, lambda: None)
+    assert rung.wait(30)
+    await_true(lambda: [each for _, _, each in alarms._waiting] == [kept])
+
+
 def test_one_thread_serves_all() -> None:
     alarms, before = Alarms(), threading.active_count()
     for _ in range(500):

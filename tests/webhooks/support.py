@@ -25,7 +25,7 @@ from service.domain.requests import BULK, Ending, Submission
 from service.domain.targets import named
 from service.egress import Egress, EgressError, Resolved
 from service.stores import keys
-from tests.conftest import await_true
+from tests.conftest import await_true, finish_one
 
 # --- names and addresses -------------------------------------------------------------------------
 
@@ -336,7 +336,7 @@ def owe(services: Services, account_id: str, url: str, **said: Any) -> str:
     assert claim
     envelope = {"success": True, "requestId": request_id, "username": "anna", "note": "größer 🙂", **said}
     body = json.dumps(envelope, ensure_ascii=False).encode()
-    owed = services.requests.finish(claim, Ending("succeeded", body, charge=0, outcome="found"))
+    owed = finish_one(services.requests, claim, Ending("succeeded", body, charge=0, outcome="found"))
     assert owed
     return owed.delivery_id
 

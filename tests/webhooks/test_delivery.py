@@ -33,7 +33,7 @@ from service.domain.ports import Services
 from service.domain.requests import DELIVER, DELIVERIES, Ending, Owed
 from service.stores import keys
 from service.stores.hosts import JUDGED_AFTER, OPEN_MS, WINDOW_MINUTES
-from tests.conftest import RecordingQueue, await_true, make_services
+from tests.conftest import RecordingQueue, await_true, finish_one, make_services
 from tests.webhooks.support import Receiver, make_due, new_account, now_ms, owe, waiting
 from workers import deliver
 from workers.sweep import pump_deliveries
@@ -164,7 +164,7 @@ def test_410_pauses_the_watch_whose_run_it_was_at_once(services: Services, accou
         claim = services.requests.claim(record.request_id)
         assert claim
         ending = Ending("succeeded", b"{}", charge=1, outcome="found", item_count=1)
-        owed = services.requests.finish(claim, ending)
+        owed = finish_one(services.requests, claim, ending)
         assert owed
         run(services, owed.delivery_id)
         paused = services.watches.get(watch.watch_id)

@@ -23,7 +23,7 @@ from service.domain.policy import Policy
 from service.domain.ports import Services
 from service.domain.requests import Ending, Owed
 from service.stores import keys
-from tests.conftest import RecordingQueue
+from tests.conftest import RecordingQueue, finish_one
 from tests.webhooks.support import Receiver, make_due, new_account, now_ms
 from workers import deliver
 from workers.sweep import pump_deliveries
@@ -62,7 +62,7 @@ def end(services: Services, batch: BatchRecord) -> None:
         body = json.dumps({"requestId": item}).encode()
         failed = Ending("failed", body, charge=0, code="user_not_found")
         found = Ending("succeeded", body, charge=1, outcome="found", item_count=2)
-        services.requests.finish(claim, failed if number == batch.total else found)
+        finish_one(services.requests, claim, failed if number == batch.total else found)
 
 
 def hints(queue: RecordingQueue) -> list[tuple[str, str]]:

@@ -74,10 +74,6 @@ class RequestStore(Protocol):
         """Make a queued request wait for a session as well; False when it is not queued (any more)."""
         ...
 
-    def finish(self, claim: Claim, ending: Ending) -> Owed | None:
-        """End a claimed request; return the delivery it owes. Raises LeaseLost."""
-        ...
-
     def finish_many(self, endings: Sequence[tuple[Claim, Ending]]) -> list[Owed | LeaseLost | None]:
         """End claimed requests, each on its own; return what each owes, or why it was not ended."""
         ...

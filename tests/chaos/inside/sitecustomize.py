@@ -44,7 +44,7 @@ def _trouble(name: str) -> str:
     if name.startswith("servfail"):
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     if name.startswith("hangs"):
-        time.sleep(_DNS_HANGS_FOR)
+        time.sleep(_DNS_HANGS_FOR)  # the fault itself
     if name.startswith("rebinds"):
         return random.choice(("127.0.0.1", *_FORBIDDEN))
     return "127.0.0.1"
