@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 
 import pytest
 import requests
@@ -17,7 +16,7 @@ from service.domain import ids
 from service.domain.requests import RequestRecord
 from tests.conftest import await_true
 from tests.e2e.clients import Customer
-from tests.e2e.receiver import Receiver
+from tests.e2e.receiver import Arrival, Receiver
 from tests.e2e.stack import IMPATIENT, SERVICE, Stack, leaving_nothing
 
 QUEUED = 60
@@ -107,8 +106,10 @@ class Crowd:
         asked = 0
         while not self._over.is_set():
             asked += 1
-            with suppress(requests.ConnectionError):  # the front end is being replaced
+            try:
                 self.answers.append(self._customer.stories(f"caller{number}_{asked}"))
+            except requests.ConnectionError:  # the front end is being replaced
+                self._over.wait(0.1)  # else these threads keep the receiver from answering in time
 
 
 def test_processes_replaced_one_by_one_finish_what_they_do(
@@ -129,12 +130,22 @@ def test_processes_replaced_one_by_one_finish_what_they_do(
     for record in every_request(fleet, accepted[0]):
         await_true(lambda record=record: ended(fleet, record.request_id), 30)
     assert {record.attempts for record in every_request(fleet, accepted[0])} == {1}
-    await_true(lambda: len(receiver.arrivals) >= len(accepted), 30)
-    await_true(lambda: fleet.services.deliveries.backlog()[0] == 0, 30)
-    assert Counter(arrival.delivery_id for arrival in receiver.arrivals) == Counter(
-        map(ids.delivery_of, accepted)
-    )
+    arrivals = Counter(arrival.delivery_id for arrival in delivered(customer, receiver, accepted))
+    for delivery_id, times in arrivals.items():
+        errors = [attempt["error"] for attempt in customer.delivery(delivery_id)["log"]]
+        # A busy machine may not answer in time; nothing else is a reason to deliver again.
+        assert errors == ["timeout"] * (len(errors) - 1) + [None]
+        assert times <= len(errors)
     books_are_right(fleet)
+
+
+def delivered(customer: Customer, receiver: Receiver, accepted: list[str]) -> list[Arrival]:
+    """Return what arrived once the webhooks of all these requests, and no others, were delivered."""
+    deliveries = {ids.delivery_of(request_id) for request_id in accepted}
+    for delivery_id in deliveries:
+        await_true(lambda name=delivery_id: customer.delivery(name)["status"] == "delivered", 30)
+    assert {arrival.delivery_id for arrival in receiver.arrivals} == deliveries
+    return receiver.arrivals
 
 
 def every_request(fleet: Fleet, one: str) -> list[RequestRecord]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from tests.conftest import finish_one
 from tests.redis import test_lua_requests as requests
 from tests.redis.kit import Lua, snapshot
 from tests.redis.test_lua_requests import CREDITS, ID, SEEN, WATCH, WATCH_OWED, WATCHING, claim, server_ms
@@ -203,7 +202,7 @@ def running(lua: Lua) -> None:
 def test_what_was_delivered_is_seen_owed_and_counted(lua: Lua) -> None:
     running(lua)
     before = server_ms(lua)
-    assert finish_one(requests, lua, remember="11 4000000000 12 4000000001") == ["ok", "msg_1"]
+    assert requests.finish(lua, remember="11 4000000000 12 4000000001") == ["ok", "msg_1"]
     ended = lua.redis.hgetall(WATCH)
     assert "running" not in ended
     assert (ended["runs"], ended["items_delivered"], ended["last_outcome"]) == ("1", "3", "found")
@@ -212,7 +211,7 @@ def test_what_was_delivered_is_seen_owed_and_counted(lua: Lua) -> None:
     assert owed == ID
     assert before <= at <= server_ms(lua)
     stored = snapshot(lua.redis)
-    assert finish_one(requests, lua, remember="11 4000000000 12 4000000001") == ["ok", "msg_1"]
+    assert requests.finish(lua, remember="11 4000000000 12 4000000001") == ["ok", "msg_1"]
     assert snapshot(lua.redis) == stored
 
 
@@ -220,7 +219,7 @@ def test_a_silent_end_owes_nothing(lua: Lua) -> None:
     running(lua)
     ending = {"outcome": "nothing_new", "charge": 0, "items": 0, "silent": 1, "remember": "11 4000000000"}
     for _ in range(2):
-        assert finish_one(requests, lua, **ending) == ["ok", ""]  # type: ignore[arg-type]
+        assert requests.finish(lua, **ending) == ["ok", ""]  # type: ignore[arg-type]
     assert not lua.redis.exists(requests.DELIVERY, requests.OWED, WATCH_OWED)
     assert lua.redis.hget(requests.REQUEST, "silent") == "1"
     assert lua.redis.hmget(WATCH, "runs", "items_delivered") == ["1", "0"]
@@ -229,7 +228,7 @@ def test_a_silent_end_owes_nothing(lua: Lua) -> None:
 
 def test_a_webhook_without_items_is_not_owed_for_its_items(lua: Lua) -> None:
     running(lua)
-    finish_one(requests, lua, outcome="nothing_new", charge=0, items=0, remember="11 4000000000")
+    requests.finish(lua, outcome="nothing_new", charge=0, items=0, remember="11 4000000000")
     assert lua.redis.exists(requests.DELIVERY)
     assert not lua.redis.exists(WATCH_OWED)
 
@@ -237,34 +236,34 @@ def test_a_webhook_without_items_is_not_owed_for_its_items(lua: Lua) -> None:
 def test_what_has_expired_is_forgotten_unless_it_is_shown(lua: Lua) -> None:
     running(lua)
     lua.redis.zadd(SEEN, {"1": 5, "2": 5, "3": 4_000_000_000})
-    finish_one(requests, lua, remember="2 5 4 4000000000")
+    requests.finish(lua, remember="2 5 4 4000000000")
     assert lua.redis.zrange(SEEN, 0, -1) == ["2", "3", "4"]
 
 
 def test_a_failure_that_was_told_is_remembered_until_a_success(lua: Lua) -> None:
     running(lua)
-    finish_one(requests, lua, status="failed", outcome="", code="account_private", charge=0, items=0)
+    requests.finish(lua, status="failed", outcome="", code="account_private", charge=0, items=0)
     assert lua.redis.hmget(WATCH, "told", "last_outcome") == ["account_private"] * 2
     assert not lua.redis.exists(WATCH_OWED)
     lua.redis.hset(requests.REQUEST, mapping={"status": "processing", "hold": 0})
-    finish_one(requests, lua, status="failed", outcome="", code="upstream_error", charge=0, items=0, silent=1)
+    requests.finish(lua, status="failed", outcome="", code="upstream_error", charge=0, items=0, silent=1)
     assert lua.redis.hmget(WATCH, "told", "last_outcome") == ["account_private", "upstream_error"]
     lua.redis.hset(requests.REQUEST, mapping={"status": "processing", "hold": 0})
-    finish_one(requests, lua, charge=0, items=0, silent=1)
+    requests.finish(lua, charge=0, items=0, silent=1)
     assert not lua.redis.hexists(WATCH, "told")
 
 
 def test_only_its_own_run_is_ended(lua: Lua) -> None:
     running(lua)
     lua.redis.hset(WATCH, "running", "req_2")
-    finish_one(requests, lua)
+    requests.finish(lua)
     assert lua.redis.hget(WATCH, "running") == "req_2"
 
 
 def test_a_watch_that_was_deleted_stays_deleted(lua: Lua) -> None:
     running(lua)
     lua.redis.delete(WATCH)
-    assert finish_one(requests, lua, remember="11 4000000000") == ["ok", "msg_1"]
+    assert requests.finish(lua, remember="11 4000000000") == ["ok", "msg_1"]
     assert not lua.redis.exists(WATCH, SEEN, WATCH_OWED)
 
 
@@ -273,6 +272,6 @@ def test_a_request_of_no_watch_touches_none(lua: Lua) -> None:
     before = lua.redis.hgetall(WATCH)
     requests.submit(lua)
     claim(lua)
-    finish_one(requests, lua)
+    requests.finish(lua)
     assert lua.redis.hgetall(WATCH) == before
     assert not lua.redis.exists(SEEN, WATCH_OWED)
