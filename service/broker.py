@@ -40,6 +40,8 @@ ON_RABBITMQ: Mapping[str, Any] = {"confirm_publish": True, "connect_timeout": SO
 RABBITMQ = frozenset({"amqp", "amqps", "pyamqp"})
 VERIFIED: Mapping[str, Any] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 ON_REDIS: Mapping[str, Any] = {
+    # A publisher tries once; by kombu's default it goes on for four seconds.
+    "max_retries": 0,
     # Interactive before bulk: BRPOP takes from the first list that has something.
     "queue_order_strategy": "priority",
     "socket_timeout": SOCKET_TIMEOUT,

@@ -97,6 +97,7 @@ def pump_deliveries(services: Services) -> int:
     for shard, host in services.deliveries.due_hosts():
         free, wait = services.hosts.room(host)
         due = [Owed(name, host) for name in services.deliveries.due_of_host(shard, host, free, wait)]
-        hand_over(services, due, together=1)  # each of the places that are free is for one
         published += len(due)
+        if not hand_over(services, due, together=1):  # each of the places that are free is for one
+            break
     return published

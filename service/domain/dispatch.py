@@ -1,4 +1,7 @@
-"""Tells the workers what there is to do. Hints: what gets lost is swept."""
+"""Tells the workers what there is to do. Hints: what gets lost is swept.
+
+A broker that does not answer is asked once: each message more would wait for it as long.
+"""
 
 from __future__ import annotations
 
@@ -15,41 +18,49 @@ HINTS_MOST = 16
 DELIVERED_TOGETHER = 10
 
 
-def publish(services: Services, record: RequestRecord) -> None:
-    """Publish one request: to a worker at once when somebody waits, else into the bulk queue."""
+def publish(services: Services, record: RequestRecord) -> bool:
+    """Publish one request: to a worker at once when somebody waits, else into the bulk queue.
+
+    Returns whether the broker answered, as all of these do.
+    """
     if record.queue == BULK:
-        publish_bulk(services, record.account_id, [record.request_id])
-    else:
-        services.queue.enqueue(SCRAPE, record.queue, record.request_id)
+        return publish_bulk(services, record.account_id, [record.request_id])
+    return services.queue.enqueue(SCRAPE, record.queue, record.request_id)
 
 
 def publish_all(services: Services, records: Iterable[RequestRecord]) -> None:
     """Publish many requests; those for the bulk queue go there account by account."""
     bulk: dict[str, list[str]] = {}
+    answers = True
     for record in records:
         if record.queue == BULK:
             bulk.setdefault(record.account_id, []).append(record.request_id)
         else:
-            publish(services, record)
-    for account_id, request_ids in bulk.items():
-        publish_bulk(services, account_id, request_ids)
+            answers = answers and publish(services, record)
+    uncalled = sum(_push(services, account_id, request_ids) for account_id, request_ids in bulk.items())
+    if answers:
+        hint(services, uncalled)
 
 
-def publish_bulk(services: Services, account_id: str, request_ids: Sequence[str]) -> None:
+def publish_bulk(services: Services, account_id: str, request_ids: Sequence[str]) -> bool:
     """Put an account's requests into the bulk queue, and call workers for them where none is on the way."""
-    uncalled = 0
+    return hint(services, _push(services, account_id, request_ids))
+
+
+def _push(services: Services, account_id: str, request_ids: Sequence[str]) -> int:
+    """Put an account's requests into the bulk queue; return for how many nobody was called."""
     with suppress(StoreUnavailable):  # they are accepted: the sweep does it again
-        uncalled = services.bulk.push(account_id, request_ids)
-    hint(services, uncalled)
+        return services.bulk.push(account_id, request_ids)
+    return 0
 
 
-def hint(services: Services, waiting: int) -> None:
+def hint(services: Services, waiting: int) -> bool:
     """Call workers for requests in the bulk queue; each takes as many as it asks for in one call."""
-    for _ in range(min(-(-waiting // services.policy.reels_at_once), HINTS_MOST)):
-        services.queue.enqueue(GATHER, BULK)
+    calls = min(-(-waiting // services.policy.reels_at_once), HINTS_MOST)
+    return all(services.queue.enqueue(GATHER, BULK) for _ in range(calls))
 
 
-def hand_over(services: Services, owed: Iterable[Owed | None], together: int = DELIVERED_TOGETHER) -> None:
+def hand_over(services: Services, owed: Iterable[Owed | None], together: int = DELIVERED_TOGETHER) -> bool:
     """Have the webhooks delivered that are owed now, so many of one host by one message.
 
     A host that hangs keeps who waits for it, and nobody else.
@@ -58,6 +69,9 @@ def hand_over(services: Services, owed: Iterable[Owed | None], together: int = D
     for each in owed:
         if each is not None:
             by_host.setdefault(each.host, []).extend((each.delivery_id, each.host))
-    for names in by_host.values():
-        for start in range(0, len(names), 2 * together):
-            services.queue.enqueue(DELIVER, DELIVERIES, *names[start : start + 2 * together])
+    messages = (
+        names[start : start + 2 * together]
+        for names in by_host.values()
+        for start in range(0, len(names), 2 * together)
+    )
+    return all(services.queue.enqueue(DELIVER, DELIVERIES, *names) for names in messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from types import SimpleNamespace
 
@@ -9,6 +10,8 @@ import pytest
 from kombu.transport import redis as redis_transport
 
 from service.broker import LONGEST_PAUSE, PromptConnection, QoS, make_celery
+from service.domain.requests import BULK
+from service.queue import CeleryQueue
 
 
 @pytest.mark.parametrize(
@@ -55,3 +58,13 @@ def test_a_message_whose_acknowledgement_fails_frees_its_place(
         getattr(qos, how)("tag")
     qos._flush()
     assert qos.can_consume()
+
+
+def test_a_publisher_tries_a_silent_broker_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        queue = CeleryQueue(make_celery(f"redis://127.0.0.1:{silent.getsockname()[1]}/1"))
+        assert not queue.enqueue("a.task", BULK)
+        silent.accept()[0].close()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
