@@ -7,6 +7,7 @@ and not on Celery's timer: a store that hangs must not hold up the consumer.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -50,14 +51,21 @@ class Pulse(bootsteps.StartStopStep):
 
 
 def tick(services: Services, name: str) -> None:
-    """Do one round. An outage of the store is waited out, a mistake of ours is told and survived."""
-    try:
-        services.stats.beat(name)
-        sweep.sweep_requests(services)
-        sweep.run_overdue_watches(services)
-        sweep.pump_bulk(services)
-        sweep.pump_deliveries(services)
-    except StoreUnavailable as error:
-        log.warning("pulse.store_unavailable", error=str(error.__cause__))
-    except Exception as error:
-        log.exception("pulse.unexpected", error=str(error))
+    """Do one round. An outage of the store is waited out, a mistake of ours is told and survived.
+
+    What one part meets is not the others' affair: of a cluster only one node may be out.
+    """
+    parts: tuple[Callable[[Services], object], ...] = (
+        lambda services: services.stats.beat(name),
+        sweep.sweep_requests,
+        sweep.run_overdue_watches,
+        sweep.pump_bulk,
+        sweep.pump_deliveries,
+    )
+    for part in parts:
+        try:
+            part(services)
+        except StoreUnavailable as error:
+            log.warning("pulse.store_unavailable", error=str(error.__cause__))
+        except Exception as error:
+            log.exception("pulse.unexpected", error=str(error))
