@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -18,9 +19,11 @@ from workers import scrape
 from workers.optouts import fetch_served
 from workers.places import Places
 from workers.scrape import Stopping
+from workers.shared import landing_of
 from workers.sources.contract import Found, Source
 
 Boarded = tuple[Flight, Claim]
+Brought = dict[str, Found | FetchError]
 
 # A claim lasts LEASE seconds, which is longer than one call upstream with all its waits.
 RENEW_EVERY = 1.0  # seconds
@@ -70,8 +73,11 @@ def _chunk(services: Services, source: Source, request_ids: list[str], stopping:
     records = _open(services, request_ids)
     # One that takes its workers down must not take the others with it until all are given up.
     alone = [record for record in records if _goes_alone(services, record)]
-    left = _together(services, source, [record for record in records if record not in alone], stopping)
-    left += alone
+    together = [record for record in records if record not in alone]
+    # In this thread they wait for each other: half of them are for others who have a place.
+    mine = -(-len(alone) // 2)
+    publish_all(services, alone[mine:])
+    left = _together(services, source, together, stopping) + alone[:mine]
     for number, record in enumerate(left):
         if stopping() or _unserved(services, source):
             publish_all(services, left[number:])
@@ -98,7 +104,24 @@ def _together(
     services: Services, source: Source, records: list[RequestRecord], stopping: Stopping
 ) -> list[RequestRecord]:
     """End what can be ended with few calls; return the requests that have to be asked for alone."""
-    boarded = _board(services, _not_shared(services, records))
+    to_fetch, left = _not_shared(services, records)
+    flights = services.reels.board_many(to_fetch)
+    flying = [
+        (record, flight) for record, flight in zip(to_fetch, flights, strict=True) if flight is not None
+    ]
+    try:
+        return left + _flown(services, source, flying, stopping)
+    except BaseException:
+        # Nobody is to wait for a fetch that nobody makes any more.
+        scrape.land_early(services, [(flight, None) for _, flight in flying])
+        raise
+
+
+def _flown(
+    services: Services, source: Source, flying: list[tuple[RequestRecord, Flight]], stopping: Stopping
+) -> list[RequestRecord]:
+    """End those whom this worker is to fetch for; return the requests that have to be asked for alone."""
+    boarded = _board(services, flying)
     if not boarded:
         return []
     try:
@@ -106,21 +129,19 @@ def _together(
     except NoSessionFree as unserved:
         _put_back(services, boarded, unserved)
         return []
-    return _land(services, boarded, found)
+    return _land(services, boarded, found, stopping)
 
 
 def _put_back(services: Services, boarded: list[Boarded], unserved: NoSessionFree) -> None:
-    for _, claim in boarded:
-        scrape.put_back(services, claim, unserved)
     for waiting in services.reels.land_many([(flight, None) for flight, _ in boarded]):
         for each in waiting:
             scrape.hold_off(services, each, unserved)
+    for _, claim in boarded:
+        scrape.put_back(services, claim, unserved)
 
 
-def _board(services: Services, to_fetch: list[RequestRecord]) -> list[Boarded]:
-    """Return the right to fetch; who has none waits for somebody else's fetch, or is in other hands."""
-    flights = zip(to_fetch, services.reels.board_many(to_fetch), strict=True)
-    flying = [(record, flight) for record, flight in flights if flight is not None]
+def _board(services: Services, flying: list[tuple[RequestRecord, Flight]]) -> list[Boarded]:
+    """Return the claims to fetch for; who has none is in other hands."""
     claims = services.requests.claim_many([record for record, _ in flying])
     boarded: list[Boarded] = []
     for (record, flight), claim in zip(flying, claims, strict=True):
@@ -131,21 +152,26 @@ def _board(services: Services, to_fetch: list[RequestRecord]) -> list[Boarded]:
     return boarded
 
 
-def _not_shared(services: Services, records: list[RequestRecord]) -> list[RequestRecord]:
-    """End those requests for which there is a shared reel; return the others."""
-    others = []
+def _not_shared(
+    services: Services, records: list[RequestRecord]
+) -> tuple[list[RequestRecord], list[RequestRecord]]:
+    """End those requests for which there is a shared reel; return those to fetch, and those to work on alone.
+
+    The latter have one, and want its media archived.
+    """
+    to_fetch, alone = [], []
     reels, now = services.reels.get_many([record.ask.key for record in records])
     for record, shared in zip(records, reels, strict=True):
-        if shared is not None and shared.serves(record, now):
-            scrape.serve(services, record, shared, now)
+        if shared is None or not shared.serves(record, now):
+            to_fetch.append(record)
+        elif record.options.archive:
+            alone.append(record)
         else:
-            others.append(record)
-    return others
+            scrape.serve(services, record, shared, now)
+    return to_fetch, alone
 
 
-def _ask(
-    services: Services, source: Source, boarded: list[Boarded], stopping: Stopping
-) -> dict[str, Found | FetchError]:
+def _ask(services: Services, source: Source, boarded: list[Boarded], stopping: Stopping) -> Brought:
     """Return what one call finds; what goes wrong with it is found out with each request alone.
 
     Raises NoSessionFree.
@@ -183,13 +209,34 @@ class _Watch:
 
 
 def _land(
-    services: Services, boarded: list[Boarded], found: dict[str, Found | FetchError]
+    services: Services, boarded: list[Boarded], found: Brought, stopping: Stopping
 ) -> list[RequestRecord]:
-    """Settle with what was found; return the requests that have to be asked for alone."""
+    """Settle with what was found; return the requests that have to be asked for alone.
+
+    Media that are archived take their time: nobody waits for those of another request.
+    """
+    left = _settled(services, [each for each in boarded if not each[1].request.options.archive], found)
+    archived = [each for each in boarded if each[1].request.options.archive]
+    scrape.land_early(services, _landings(services, archived, found))
+    for number, each in enumerate(archived):
+        there = {} if stopping() else found  # who takes it up again is served with what has landed
+        left += _settled(services, [each], there, holding=archived[number:])
+    return left
+
+
+def _landings(services: Services, boarded: list[Boarded], found: Brought) -> list[tuple[Flight, Landing]]:
+    now = services.clock()
+    return [(flight, landing_of(found[flight.key], now)) for flight, _ in boarded if flight.key in found]
+
+
+def _settled(
+    services: Services, boarded: list[Boarded], found: Brought, holding: Sequence[Boarded] = ()
+) -> list[RequestRecord]:
+    """Settle these, and hold the claims of those that come after; return what was not found."""
     landings: list[tuple[Flight, Landing | None]] = []
     endings: list[tuple[Claim, Ending]] = []
     left: list[RequestRecord] = []
-    renew = partial(services.requests.renew_many, [claim for _, claim in boarded])
+    renew = partial(services.requests.renew_many, [claim for _, claim in holding or boarded])
     try:
         for flight, claim in boarded:
             landing = None

@@ -22,7 +22,7 @@ from service.domain.errors import (
 )
 from service.domain.ports import Services
 from service.domain.requests import BULK, QUEUED, Claim, Ending, Owed, RequestRecord
-from service.domain.sharing import Landing, Shared
+from service.domain.sharing import Flight, Landing, Shared
 from workers import optouts
 from workers.endings import Endings, Renew
 from workers.shared import brought_by, landing_of
@@ -63,7 +63,7 @@ def run(services: Services, source: Source, request_id: str, stopping: Stopping 
         return
     landing, unserved = None, None
     try:
-        landing, unserved = _fly(services, source, record, stopping)
+        landing, unserved = _fly(services, source, flight, record, stopping)
     finally:
         waiting = services.reels.land(flight, landing)
     if unserved is None:
@@ -71,6 +71,19 @@ def run(services: Services, source: Source, request_id: str, stopping: Stopping 
     else:
         for each in waiting:
             hold_off(services, each, unserved)
+
+
+def land_early(services: Services, flights: Sequence[tuple[Flight, Landing | None]]) -> None:
+    """Serve who waits for these reels before the requests they are fetched for are ended.
+
+    Landing them again changes nothing. What goes wrong with the others, whom the sweep finds, is not the
+    affair of those requests.
+    """
+    try:
+        for (flight, _), waiting in zip(flights, services.reels.land_many(flights), strict=True):
+            serve_waiting(services, flight.key, waiting)
+    except StoreUnavailable as error:
+        log.warning("scrape.waiting_unserved", error=str(error.__cause__))
 
 
 def give_up(services: Services, record: RequestRecord) -> None:
@@ -99,7 +112,8 @@ def serve_waiting(services: Services, key: str, waiting: list[str]) -> None:
         record = services.requests.get(request_id)
         if record is None or record.is_final:
             continue
-        if shared and shared.serves(record, now):
+        # Media that are archived take their time, which is not that of the others who wait.
+        if shared and shared.serves(record, now) and not record.options.archive:
             serve(services, record, shared, now)
         else:
             publish(services, record)
@@ -166,8 +180,9 @@ def serve(services: Services, record: RequestRecord, shared: Shared, now: int) -
     claim = services.requests.claim(record.request_id, record.batch_id)
     if claim is None:
         return
-    endings, brought = Endings(services, claim), brought_by(shared)
+    endings = Endings(services, claim)
     try:
+        brought = brought_by(shared)
         if isinstance(brought, FetchError):
             raise brought
         optouts.refuse(services, record.target, brought)
@@ -177,11 +192,16 @@ def serve(services: Services, record: RequestRecord, shared: Shared, now: int) -
     except LeaseLost:
         log.warning("scrape.lease_lost", requestId=record.request_id, fence=claim.fence)
         return
+    except StoreUnavailable:
+        raise
+    except Exception as error:
+        log.exception("scrape.unexpected", requestId=record.request_id, error=str(error))
+        ending = endings.failed(StoryhookError())  # left open it would happen again, and again
     settle(services, claim, ending)
 
 
 def _fly(
-    services: Services, source: Source, record: RequestRecord, stopping: Stopping
+    services: Services, source: Source, flight: Flight, record: RequestRecord, stopping: Stopping
 ) -> tuple[Landing | None, NoSessionFree | None]:
     """Claim, fetch and settle a request; return what others may have of it, or why nobody can be asked."""
     request_id = record.request_id
@@ -189,7 +209,7 @@ def _fly(
     if claim is None:
         return None, None
     try:
-        ending, landing = judge(services, claim, lambda: _served(services, source, claim, stopping))
+        ending, landing = judge(services, claim, lambda: _flown(services, source, flight, claim, stopping))
     except LeaseLost:
         log.warning("scrape.lease_lost", requestId=request_id, fence=claim.fence)
         return None, None
@@ -276,6 +296,14 @@ def judge(
     except Exception as error:
         log.exception("scrape.unexpected", requestId=claim.request.request_id, error=str(error))
         return endings.failed(StoryhookError()), None
+
+
+def _flown(services: Services, source: Source, flight: Flight, claim: Claim, stopping: Stopping) -> Found:
+    """Fetch as `_served`; while the media are archived nobody else has to wait."""
+    found = _served(services, source, claim, stopping)
+    if claim.request.options.archive:
+        land_early(services, [(flight, landing_of(found, services.clock()))])
+    return found
 
 
 def _served(services: Services, source: Source, claim: Claim, stopping: Stopping) -> Found:

@@ -9,7 +9,7 @@ import orjson
 
 from service.domain.errors import FetchError, fetch_error
 from service.domain.sharing import Landing, Shared, first_expiry
-from service.domain.stories import owner_of
+from service.domain.stories import owner_of, with_string_ids
 from workers.sources.contract import Found
 
 
@@ -36,4 +36,5 @@ def _json(body: dict[str, Any]) -> bytes:
         return orjson.dumps(body)
     except TypeError:
         # Integers beyond 64 bits and half emojis: the standard library writes what orjson refuses.
-        return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        # As text the integers come back from it as they were.
+        return json.dumps(with_string_ids(body), ensure_ascii=False).encode("utf-8", "replace")

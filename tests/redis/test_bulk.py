@@ -17,11 +17,12 @@ from service.actions.audit import audit
 from service.actions.batch import cancel_batch
 from service.config import Settings
 from service.domain import ids
-from service.domain.dispatch import HINTS_MOST, publish_bulk
+from service.domain.dispatch import HINTS_MOST, hand_over, publish_bulk
 from service.domain.errors import AccountPrivate, FetchError, StoreUnavailable, UpstreamFailed
+from service.domain.options import Options
 from service.domain.policy import Policy
 from service.domain.ports import Services
-from service.domain.requests import BULK, GATHER
+from service.domain.requests import BULK, DELIVER, GATHER, INTERACTIVE, SCRAPE, Owed
 from service.stores import keys
 from service.stores.connection import nodes
 from tests.conftest import SHARDS, RecordingQueue, make_services
@@ -156,6 +157,27 @@ def test_workers_are_called_for_as_many_as_they_can_use(services: Services, queu
     assert len(queue.published) == HINTS_MOST
 
 
+def test_a_broker_that_does_not_answer_is_asked_once(
+    services: Services, queue: RecordingQueue, account_id: str, redis: Redis
+) -> None:
+    asked: list[str] = []
+
+    def silent(task: str, *_: str) -> bool:
+        asked.append(task)
+        return False
+
+    queue.enqueue = silent  # type: ignore[method-assign]
+    publish_bulk(services, A, [f"a{number}" for number in range(10_000)])
+    assert asked == [GATHER]
+    assert not hand_over(services, [Owed(f"msg_{number}", f"host{number}") for number in range(30)])
+    assert asked == [GATHER, DELIVER]
+    for _ in range(5):
+        services.requests.submit(submission(account_id, queue=INTERACTIVE))
+    overdue(services, redis)
+    sweep.sweep_requests(services)
+    assert asked == [GATHER, DELIVER, SCRAPE]
+
+
 def test_the_scripts_touch_their_keys_only(valkey: Redis) -> None:
     lua = Lua(valkey)
     assert lua.redis.eval("return 1", 0) == 1
@@ -180,6 +202,26 @@ def test_a_single_one_is_asked_for_as_ever(services: Services, account_id: str) 
     work(services, upstream)
     assert (upstream.together, upstream.asked) == ([], ["anna"])
     assert outcome(services, asked) == ("found", 1)
+
+
+def test_what_goes_alone_is_shared_with_others_who_have_a_place(
+    services: Services, queue: RecordingQueue, account_id: str
+) -> None:
+    never_grouped = Options(force=True)
+    given = ask(services, account_id, *(f"name{number}" for number in range(8)), options=never_grouped)
+    upstream = Upstream()
+    queue.published.clear()
+    upstream.before_one = lambda _: (
+        None if len(upstream.asked) > 1 else waiting.append(services.bulk.waiting())
+    )
+    waiting: list[int] = []
+    work(services, upstream)
+    assert waiting == [4], "before the first of them is asked for the others' half is handed on"
+    assert queue.published[0] == (GATHER, BULK)
+    for _ in range(4):
+        work(services, upstream)
+    assert [outcome(services, each)[0] for each in given] == ["found"] * 8
+    assert (upstream.together, len(upstream.asked)) == ([], 8)
 
 
 def test_the_same_name_twice_is_one_fetch_of_which_both_have_something(
@@ -405,7 +447,7 @@ def test_one_that_takes_workers_down_is_given_up_and_the_others_are_not(
     names = ["anna", "bert", "carl", "dora", "emil"]
     asked, upstream = ask(services, account_id, *names), Upstream()
     upstream.before = upstream.before_one = killed
-    for _ in range(services.policy.max_attempts + 1):
+    for _ in range(2 * services.policy.max_attempts):  # those that go alone are shared among workers
         with suppress(_Killed):
             work(services, upstream)
         run_out(services, redis, *[each for each in asked if outcome(services, each)[0] == "processing"])
@@ -532,6 +574,29 @@ def test_what_was_found_is_kept_when_the_store_fails_in_between(
     with pytest.raises(StoreUnavailable):
         work(services, Upstream(alone=["bert"]))
     assert [outcome(services, each)[0] for each in asked] == ["found", "processing"]
+
+
+@pytest.mark.parametrize("fails", ["claim_many", "land_many"])
+def test_nobody_waits_for_a_fetch_that_the_store_has_prevented(
+    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    asked, upstream = ask(services, account_id, "anna", "bert"), Upstream()
+    of = services.requests if fails == "claim_many" else services.reels
+    done = getattr(of, fails)
+
+    def once(*args: Any) -> None:
+        monkeypatch.setattr(of, fails, done)
+        raise StoreUnavailable
+
+    monkeypatch.setattr(of, fails, once)
+    with pytest.raises(StoreUnavailable):
+        work(services, upstream)
+    [late] = [services.requests.submit(submission(account_id, username="anna")).request_id]
+    scrape.run(services, upstream, late)
+    assert outcome(services, late)[0] == "found"
+    for each in asked:
+        scrape.run(services, upstream, each)
+    assert [outcome(services, each)[0] for each in asked] == ["found", "found"]
 
 
 def test_a_store_that_cannot_be_asked_whether_claims_hold_ends_nothing(

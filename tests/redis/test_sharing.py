@@ -221,6 +221,36 @@ def test_what_is_shared_is_what_was_fetched(brought: Found | FetchError, service
         assert again == brought
 
 
+def test_what_json_has_no_word_for_is_shared_as_it_was(services: Services, account_id: str) -> None:
+    """Half an emoji and a number beyond 64 bits, in one reel."""
+    media = {"pk": 123456789012345678901234, "caption": {"text": "\ud83d"}}
+    found = reel_found("5", {"pk": "5"}, {"id": "5", "user": {"pk": "5"}, "items": [media]})
+    flight = services.reels.board("anna", "req_1")
+    assert flight is not None
+    services.reels.land(flight, landing_of(found, services.clock()))
+    shared, _ = services.reels.get("anna")
+    assert shared is not None
+    again = brought_by(shared)
+    assert isinstance(again, Found)
+    assert again.data["items"] == [{"pk": "123456789012345678901234", "caption": {"text": "?"}}]
+
+
+def test_a_shared_result_that_cannot_be_used_ends_who_asks_for_it(
+    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistake(*_: object) -> Found:
+        raise KeyError("items")
+
+    upstream = Upstream()
+    scrape.run(services, upstream, ask(services, account_id))
+    monkeypatch.setattr(scrape, "brought_by", mistake)
+    second = ask(services, account_id)
+    scrape.run(services, upstream, second)
+    told = envelope(services, second)
+    assert (told["code"], told["creditsCharged"]) == ("internal_error", 0)
+    assert audit(services).differences == []
+
+
 # --- the scripts ---------------------------------------------------------------------------------
 
 FLIGHT, WAITING, SHARED = "flight", "waiting", "reel"

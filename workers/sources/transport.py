@@ -115,7 +115,8 @@ class _Quick(requests.Response):
         try:
             return orjson.loads(self.content)
         except orjson.JSONDecodeError:
-            return super().json(**options)
+            # NaN is no JSON: nobody who gets it from us could read it.
+            return super().json(**{"parse_constant": lambda _: None, **options})
 
 
 def _read_whole(response: requests.Response) -> None:
