@@ -94,7 +94,10 @@ class Endings:
         if options.amount and counted:
             data = {**data, counted: data[counted][: options.amount]}
         if options.archive:
-            data = self._services.archive.keep(data, owner_of(data)[0], self._renew)
+            owner, owner_name = owner_of(data)
+            # Whoever opts out by the name that was asked for means these files, too.
+            names = {owner_name, self._claim.request.username or ""}
+            data = self._services.archive.keep(data, owner, self._renew, names)
         return shaped(data, options.shape)
 
     def failed(self, error: StoryhookError) -> Ending:

@@ -100,6 +100,7 @@ def _learn_from_memory(services: Services, subjects: Subjects) -> None:
     names = sorted(subjects.names)
     known = services.instagram_ids.get_many(names)
     pairs = [(name, each.user_id) for name, each in zip(names, known, strict=True) if isinstance(each, Known)]
+    pairs += services.archive.owners_called(names)
     pairs += services.instagram_ids.names_of(subjects.user_ids)
     for name, user_id in pairs:
         _learn(services, subjects, name, user_id)

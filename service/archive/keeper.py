@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -12,7 +12,7 @@ import structlog
 from service.archive.files import Files, OpenFile
 from service.archive.links import Links
 from service.archive.staging import Staged, download
-from service.domain.archive import TIMEOUT, UNAVAILABLE, Kept, NotKept, Totals, parse_name, why_not
+from service.domain.archive import TIMEOUT, UNAVAILABLE, Kept, NotKept, Owner, Totals, parse_name, why_not
 from service.domain.errors import (
     ArchiveUnavailable,
     FetchError,
@@ -57,14 +57,18 @@ class Keeper:
         self._most = most
         self._seconds = seconds
 
-    def keep(self, data: dict[str, Any], owner: str, go_on: Callable[[], None]) -> dict[str, Any]:
+    def keep(
+        self, data: dict[str, Any], owner: str, go_on: Callable[[], None], names: Collection[str] = ()
+    ) -> dict[str, Any]:
         """See `service.domain.ports.archive.Archive.keep`."""
         if not isinstance(data.get("items"), list):
             return data
         tick = _Tick(go_on, self._seconds)
-        return {**data, "items": [self._item(item, owner or UNKNOWN, tick) for item in data["items"]]}
+        # What nobody is known to own has no name either: it would lead to everybody's of that kind.
+        whose = Owner(owner, tuple(sorted({*names} - {""}))) if owner else Owner(UNKNOWN)
+        return {**data, "items": [self._item(item, whose, tick) for item in data["items"]]}
 
-    def _item(self, item: dict[str, Any], owner: str, tick: _Tick) -> dict[str, Any]:
+    def _item(self, item: dict[str, Any], owner: Owner, tick: _Tick) -> dict[str, Any]:
         url = best_media(item) if isinstance(item, dict) else None
         if url is None:
             return item
@@ -84,7 +88,7 @@ class Keeper:
         told = {"sha256": kept.digest, "contentType": kept.content_type, "size": kept.size}
         return {**item, "archiveUrl": sign, "archive": told}
 
-    def _kept(self, url: str, media_id: str, owner: str, tick: _Tick) -> Kept:
+    def _kept(self, url: str, media_id: str, owner: Owner, tick: _Tick) -> Kept:
         """Keep an item's media, unless they are kept already; of many at a time one fetches them."""
         with self._locked(f"media:{media_id}", tick):  # without it a file is fetched twice, and no harm done
             for _ in range(TRIES):
@@ -93,7 +97,7 @@ class Keeper:
                     return kept
         raise NotKept(UNAVAILABLE)
 
-    def _known(self, media_id: str, owner: str, tick: _Tick) -> Kept | None:
+    def _known(self, media_id: str, owner: Owner, tick: _Tick) -> Kept | None:
         """Return what the media were kept as, with its life prolonged; None when it is not there."""
         parts = parse_name(self._index.of_media(media_id) or "")
         if parts is None:
@@ -104,7 +108,7 @@ class Keeper:
                 return None
             return self._recorded(kept, token, owner, media_id)
 
-    def _fetched(self, url: str, media_id: str, owner: str, tick: _Tick) -> Kept | None:
+    def _fetched(self, url: str, media_id: str, owner: Owner, tick: _Tick) -> Kept | None:
         """Fetch a file, put it in its place and note it; None when the lock was lost meanwhile.
 
         Then somebody may have deleted it again.
@@ -126,7 +130,7 @@ class Keeper:
         self._files.publish(staged.path, kept.name, tick)
         return kept
 
-    def _recorded(self, kept: Kept, token: str, owner: str, media_id: str) -> Kept | None:
+    def _recorded(self, kept: Kept, token: str, owner: Owner, media_id: str) -> Kept | None:
         until = self._index.record(kept, token, owner, media_id)
         return Kept(kept.digest, kept.suffix, kept.size, until) if until else None
 
@@ -153,6 +157,10 @@ class Keeper:
         if parse_name(name) is None:
             raise NotFound("This is not the name of a file of the archive.")
         return self._files.open(name)
+
+    def owners_called(self, names: Collection[str]) -> Sequence[tuple[str, str]]:
+        """See `service.domain.ports.archive.Archive.owners_called`."""
+        return self._index.owners_called(names)
 
     def purge(self, owner: str) -> int:
         """Delete the files that are nobody else's; raises ArchiveUnavailable when some are left."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
 from service.domain.archive import UNAVAILABLE, Totals
@@ -15,7 +15,9 @@ class NoArchive:
 
     enabled = False
 
-    def keep(self, data: dict[str, Any], owner: str, go_on: Callable[[], None]) -> dict[str, Any]:
+    def keep(
+        self, data: dict[str, Any], owner: str, go_on: Callable[[], None], names: Collection[str] = ()
+    ) -> dict[str, Any]:
         """Return the result with a word of error in each item that has media: the archive was turned off."""
         items = [
             {**item, "archiveError": UNAVAILABLE} if best_media(item) else item
@@ -30,6 +32,9 @@ class NoArchive:
     def open(self, name: str) -> NoReturn:
         """Raise NotFound."""
         raise NotFound("This service keeps no media.")
+
+    def owners_called(self, names: Collection[str]) -> list[tuple[str, str]]:
+        return []
 
     def purge(self, owner: str) -> int:
         return 0

@@ -55,6 +55,14 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Owner:
+    """Whose a file is: the id of an Instagram user, and the lower-case names the user was seen under."""
+
+    user_id: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Totals:
     """How much the archive holds."""
 

@@ -8,12 +8,13 @@ or deletes a file holds its lock; what is noted is noted in one step with a look
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from redis import Redis
 
-from service.domain.archive import Kept, Totals
+from service.domain.archive import Kept, Owner, Totals
 from service.stores import keys, scripts
+from service.stores.commands import Command, together
 from service.stores.connection import store_adapter
 
 # Longer than any one call to a file store takes with its timeouts and retries.
@@ -62,21 +63,27 @@ class ArchiveEntries:
         names = [keys.archive_object(digest), keys.ARCHIVE_EXPIRY]
         return str(self._announce(keys=names, args=[digest, suffix, min(self._lifetime, ANNOUNCED_SECONDS)]))
 
-    def record(self, kept: Kept, token: str, owner: str, media_id: str) -> int | None:
-        digest = kept.digest
-        names = [*_keys(digest), keys.archive_of(owner), keys.archive_media(media_id)]
-        args: list[str | int] = [token, digest, kept.size, self._lifetime, owner, kept.name]
+    def record(self, kept: Kept, token: str, owner: Owner, media_id: str) -> int | None:
+        digest, user_id = kept.digest, owner.user_id
+        names = [
+            *_keys(digest),
+            keys.archive_of(user_id),
+            keys.archive_media(media_id),
+            keys.ARCHIVE_NAMES,
+            keys.archive_names_of(user_id),
+        ]
+        args: list[str | int] = [token, digest, kept.size, self._lifetime, user_id, kept.name, *owner.names]
         return int(self._record(keys=names, args=args)) or None
 
     def doom(self, digest: str, token: str, owner: str = "") -> str | None:
-        names = [*_keys(digest), keys.archive_of(owner)]
+        names = [*_keys(digest), keys.ARCHIVE_NAMES, *_keys_of(owner)]
         suffix = self._doom(keys=names, args=[token, LOCK_SECONDS * 1000, digest, owner])
         return f"{digest}.{suffix}" if suffix else None
 
     def forget(self, digest: str, token: str, owner: str = "") -> bool:
-        owners = {owner, *self._redis.smembers(keys.archive_owners(digest))}
-        names = [*_keys(digest), *(keys.archive_of(str(each)) for each in owners)]
-        return bool(self._forget(keys=names, args=[token, digest]))
+        owners = [str(each) for each in {owner, *self._redis.smembers(keys.archive_owners(digest))}]
+        names = [*_keys(digest), keys.ARCHIVE_NAMES, *(name for each in owners for name in _keys_of(each))]
+        return bool(self._forget(keys=names, args=[token, digest, *owners]))
 
     def over(self, after: int, count: int) -> Sequence[str]:
         seconds, _ = self._redis.time()
@@ -87,6 +94,13 @@ class ArchiveEntries:
 
     def of_owner(self, owner: str) -> Sequence[str]:
         return [str(digest) for digest in self._redis.smembers(keys.archive_of(owner))]
+
+    def owners_called(self, names: Collection[str]) -> Sequence[tuple[str, str]]:
+        # An entry is "<name> <user id>"; "!" is what comes after the space.
+        looks = [Command(("ZRANGEBYLEX", keys.ARCHIVE_NAMES, f"[{name} ", f"({name}!")) for name in names]
+        entries = [str(entry) for found in together(self._redis, looks) for entry in found]
+        seen = [(name, user_id) for name, _, user_id in (entry.rpartition(" ") for entry in entries)]
+        return [pair for pair in seen if pair[0] in names]
 
     def totals(self) -> Totals:
         files = size = 0
@@ -107,3 +121,7 @@ def _keys(digest: str) -> list[str]:
         keys.ARCHIVE_EXPIRY,
         keys.archive_owners(digest),
     ]
+
+
+def _keys_of(owner: str) -> list[str]:
+    return [keys.archive_of(owner), keys.archive_names_of(owner)]

@@ -50,6 +50,9 @@ key                              type    lifetime                     holds
 ``{archive}:expiry``             zset    entries: ARCHIVE_TTL         kept files by the end of their life (s)
 ``{archive}:owners:<digest>``    set     while kept                   Instagram user ids a file belongs to
 ``{archive}:of:<user id>``       set     while kept                   kept files of an Instagram user
+``{archive}:names``              zset    while kept                   ``<name> <user id>`` of users with kept
+                                                                      files, all scored 0, so by name
+``{archive}:names:<user id>``    set     while kept                   names such a user was seen under
 ``{archive}:media:<pk>``         string  ARCHIVE_TTL                  the kept file of an item's media
 ``{archive}:lock:<what>``        string  one lease                    who writes or deletes, or fetches it
 ``{ig}:optout:names``            hash    for good                     usernames not served: JSON of since when
@@ -73,6 +76,7 @@ BULK_QUEUE = "{bulk}:queue"
 BULK_CLOCK = "{bulk}:clock"
 BULK_CALLED = "{bulk}:called"
 ARCHIVE_EXPIRY = "{archive}:expiry"
+ARCHIVE_NAMES = "{archive}:names"
 OPTOUT_NAMES = "{ig}:optout:names"
 OPTOUT_IDS = "{ig}:optout:ids"
 BEAT_LEADER = "{beat}::lock"  # celery-redbeat appends its own colon to the prefix
@@ -213,6 +217,10 @@ def archive_owners(digest: str) -> str:
 
 def archive_of(owner: str) -> str:
     return f"{{archive}}:of:{owner}"
+
+
+def archive_names_of(owner: str) -> str:
+    return f"{ARCHIVE_NAMES}:{owner}"
 
 
 def archive_media(media_id: str) -> str:

@@ -12,7 +12,7 @@ from redis.crc import key_slot
 from service.auth.api_keys import ApiKeys
 from service.config import Settings
 from service.domain import ids
-from service.domain.archive import Kept
+from service.domain.archive import Kept, Owner
 from service.domain.deliveries import Attempt, Plan
 from service.domain.ports import Services
 from service.domain.requests import Run
@@ -91,7 +91,7 @@ def archived(valkey: Redis) -> None:
     token = entries.lock("a")
     assert token is not None
     assert entries.announce("a", "jpg") == "jpg"
-    assert entries.record(Kept("a", "jpg", 1, 0), token, "17", "3411")
+    assert entries.record(Kept("a", "jpg", 1, 0), token, Owner("17", ("anna",)), "3411")
     assert entries.lock("a")
 
 

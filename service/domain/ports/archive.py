@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
-from service.domain.archive import Kept, Totals
+from service.domain.archive import Kept, Owner, Totals
 
 
 class StoredFile(Protocol):
@@ -28,13 +28,16 @@ class Archive(Protocol):
 
     enabled: bool
 
-    def keep(self, data: dict[str, Any], owner: str, go_on: Callable[[], None]) -> dict[str, Any]:
+    def keep(
+        self, data: dict[str, Any], owner: str, go_on: Callable[[], None], names: Collection[str] = ()
+    ) -> dict[str, Any]:
         """Return a copy of a result in which each item that has media tells where they are kept.
 
         ``data`` is that of an envelope: ids are strings, ``items`` raw. An item gets ``archiveUrl`` and
         ``archive: {sha256, contentType, size}``, or ``archiveError``, one of the words of
-        `service.domain.archive`. ``owner`` is the Instagram user id. ``go_on`` is called before each item
-        and now and then within one; LeaseLost passes through. Nothing else is raised.
+        `service.domain.archive`. ``owner`` is the Instagram user id, ``names`` those it was asked for by and
+        seen under. ``go_on`` is called before each item and now and then within one; LeaseLost passes
+        through. Nothing else is raised.
         """
         ...
 
@@ -44,6 +47,10 @@ class Archive(Protocol):
 
     def open(self, name: str) -> StoredFile:
         """Raises NotFound, ArchiveUnavailable."""
+        ...
+
+    def owners_called(self, names: Collection[str]) -> Sequence[tuple[str, str]]:
+        """Return which Instagram users, of whom files are kept, were seen under these names: (name, id)."""
         ...
 
     def purge(self, owner: str) -> int:
@@ -83,9 +90,10 @@ class ArchiveIndex(Protocol):
         """Note that a file may be there from now on; return the suffix it has, which the first one chose."""
         ...
 
-    def record(self, kept: Kept, token: str, owner: str, media_id: str) -> int | None:
+    def record(self, kept: Kept, token: str, owner: Owner, media_id: str) -> int | None:
         """Note that a file is there, whose it is, and prolong its life; return its end (Unix seconds).
 
+        The names of the owner are known for as long as any of the owner's files.
         ``token`` is that of the lock, which ends; None when somebody else has it by now.
         """
         ...
@@ -109,4 +117,8 @@ class ArchiveIndex(Protocol):
         ...
 
     def of_owner(self, owner: str) -> Sequence[str]: ...
+    def owners_called(self, names: Collection[str]) -> Sequence[tuple[str, str]]:
+        """Return the owners of files that were seen under these names: (name, user id)."""
+        ...
+
     def totals(self) -> Totals: ...

@@ -1,7 +1,8 @@
--- Drops what is known of a file of the archive that was deleted.
+-- Drops what is known of a file of the archive that was deleted; with the last file of an owner, its names.
 --
--- KEYS  1 lock string   2 object hash   3 expiry zset   4 owners set   5.. sets of its owners' files
--- ARGV  1 token of the lock   2 digest
+-- KEYS  1 lock string   2 object hash   3 expiry zset   4 owners set   5 zset of the names of all owners
+--       6.. set of an owner's files, set of the owner's names, both of the next owner, ...
+-- ARGV  1 token of the lock   2 digest   3.. owner, in the order of KEYS
 -- Returns  1, or 0 when another holds the lock
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
@@ -9,7 +10,13 @@ end
 redis.call('DEL', KEYS[2])
 redis.call('ZREM', KEYS[3], ARGV[2])
 redis.call('DEL', KEYS[4])
-for index = 5, #KEYS do
+for index = 6, #KEYS, 2 do
   redis.call('SREM', KEYS[index], ARGV[2])
+  if redis.call('EXISTS', KEYS[index]) == 0 then
+    for _, name in ipairs(redis.call('SMEMBERS', KEYS[index + 1])) do
+      redis.call('ZREM', KEYS[5], name .. ' ' .. ARGV[index / 2])
+    end
+    redis.call('DEL', KEYS[index + 1])
+  end
 end
 return 1
