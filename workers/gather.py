@@ -162,12 +162,11 @@ def _not_shared(
     to_fetch, alone = [], []
     reels, now = services.reels.get_many([record.ask.key for record in records])
     for record, shared in zip(records, reels, strict=True):
-        if shared is None or not shared.serves(record, now):
-            to_fetch.append(record)
-        elif record.options.archive:
+        served = shared is not None and shared.serves(record, now)
+        if served and record.options.archive:
             alone.append(record)
-        else:
-            scrape.serve(services, record, shared, now)
+        elif not (shared and served and scrape.serve(services, record, shared, now)):
+            to_fetch.append(record)
     return to_fetch, alone
 
 

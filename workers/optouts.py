@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from service.domain.errors import FetchError, OptedOut
+from service.domain.operations import DOWNLOAD
 from service.domain.ports import Services
 from service.domain.stories import owner_of
 from service.domain.targets import USER_ID, USERNAME, Target
@@ -22,6 +23,16 @@ def refuse(services: Services, asked: Target, found: Found | None = None) -> Non
         return
     services.optouts.learn(owner_name, owner)
     raise OptedOut
+
+
+def may_be_shown(services: Services, operation: str, found: Found) -> bool:
+    """Tell whether a file that was fetched for somebody else may be shown as far as is known of its owner.
+
+    While nobody is on the list, it is not asked whose story an address of the CDN names; what was fetched
+    then may be of somebody who has opted out since, and nothing in it would tell.
+    """
+    told = operation != DOWNLOAD or not found.data.get("storyId") or any(owner_of(found.data))
+    return told or found.owner_sought or not services.optouts.anybody()
 
 
 def fetch_served(

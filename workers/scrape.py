@@ -99,8 +99,7 @@ def serve_shared(services: Services, record: RequestRecord) -> bool:
     shared, now = services.reels.get(record.ask.key)
     if shared is None or not shared.serves(record, now):
         return False
-    serve(services, record, shared, now)
-    return True
+    return serve(services, record, shared, now)
 
 
 def serve_waiting(services: Services, key: str, waiting: list[str]) -> None:
@@ -113,9 +112,8 @@ def serve_waiting(services: Services, key: str, waiting: list[str]) -> None:
         if record is None or record.is_final:
             continue
         # Media that are archived take their time, which is not that of the others who wait.
-        if shared and shared.serves(record, now) and not record.options.archive:
-            serve(services, record, shared, now)
-        else:
+        served = shared is not None and shared.serves(record, now) and not record.options.archive
+        if not (shared and served and serve(services, record, shared, now)):
             publish(services, record)
 
 
@@ -175,29 +173,32 @@ def _delay(services: Services, record: RequestRecord, unserved: NoSessionFree) -
     return wait * random.uniform(1, 1.1) + random.uniform(0, PARKED_APART)  # noqa: S311
 
 
-def serve(services: Services, record: RequestRecord, shared: Shared, now: int) -> None:
-    """End a request with what was fetched for another one."""
+def serve(services: Services, record: RequestRecord, shared: Shared, now: int) -> bool:
+    """End a request with what was fetched for another one; False when it has to be fetched anew for it."""
     claim = services.requests.claim(record.request_id, record.batch_id)
     if claim is None:
-        return
+        return True
     endings = Endings(services, claim)
     try:
         brought = brought_by(shared)
         if isinstance(brought, FetchError):
             raise brought
+        if not optouts.may_be_shown(services, record.operation, brought):
+            return not give_back(services, claim)
         optouts.refuse(services, record.target, brought)
         ending = endings.succeeded(brought, age=shared.age(now))
     except FetchError as error:
         ending = endings.failed(error)
     except LeaseLost:
         log.warning("scrape.lease_lost", requestId=record.request_id, fence=claim.fence)
-        return
+        return True
     except StoreUnavailable:
         raise
     except Exception as error:
         log.exception("scrape.unexpected", requestId=record.request_id, error=str(error))
         ending = endings.failed(StoryhookError())  # left open it would happen again, and again
     settle(services, claim, ending)
+    return True
 
 
 def _fly(

@@ -17,7 +17,7 @@ def landing_of(brought: Found | FetchError, now: int) -> Landing:
     """Return what a fetch brought by ``now`` (Unix ms) in the form in which it is shared."""
     if isinstance(brought, FetchError):
         return Landing(_json({"message": brought.message, "retryAfter": brought.retry_after}), brought.code)
-    body = {"data": brought.data, "source": brought.source}
+    body = {"data": brought.data, "source": brought.source, "ownerSought": brought.owner_sought}
     owner, owner_name = owner_of(brought.data)
     until = first_expiry(brought.data.get("items", []), now)
     return Landing(_json(body), until=until, owner=owner, owner_name=owner_name)
@@ -28,7 +28,7 @@ def brought_by(shared: Shared) -> Found | FetchError:
     body = orjson.loads(shared.body)
     if shared.code:
         return fetch_error(shared.code, body["message"], body["retryAfter"])
-    return Found(body["data"], body["source"])
+    return Found(body["data"], body["source"], body.get("ownerSought", False))
 
 
 def _json(body: dict[str, Any]) -> bytes:

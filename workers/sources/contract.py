@@ -22,10 +22,12 @@ class Found:
 
     ``data`` has the parts that `service.domain.operations.Operation.data` names, always with an ``id``
     and the owner's raw ``user`` object; ``source`` is the name of the upstream that gave it.
+    ``owner_sought`` tells that the owner was asked for, and that an upstream does not know one.
     """
 
     data: dict[str, Any]
     source: str = ""
+    owner_sought: bool = False
 
     def given_by(self, source: str) -> Found:
         return replace(self, source=source)

@@ -83,7 +83,7 @@ class WithFiles:
         try:
             return self._source.fetch(Ask(STORY, Target(STORY_ID, pk)))
         except (StoryNotFound, AccountPrivate):
-            return Found(_NOBODYS, self.name)
+            return Found(_NOBODYS, self.name, owner_sought=True)
 
     def _of_story(self, pk: str, choose: Callable[[dict[str, Any]], str | None]) -> Found:
         story = self._source.fetch(Ask(STORY, Target(STORY_ID, pk)))
@@ -104,7 +104,7 @@ class WithFiles:
             "size": file.size,
             "filename": _filename(url, owner_of(story.data)[1], pk),
         }
-        return Found(data, story.source)
+        return Found(data, story.source, story.owner_sought)
 
 
 def _filename(url: str, username: str, pk: str | None) -> str:
