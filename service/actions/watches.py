@@ -125,6 +125,9 @@ def run_by_hand(services: Services, account_id: str, watch_id: str) -> RequestRe
 def run_when_due(services: Services, watch_id: str) -> RequestRecord | None:
     """Run a watch because its time has come; None when it is not to run.
 
+    While the account is disabled no run begins, for nobody could pause the watch. The next one is planned, so
+    that it goes on when the account is enabled again.
+
     Raises InsufficientCredits; the next run is planned all the same.
     """
     watch = services.watches.get(watch_id)
@@ -132,10 +135,11 @@ def run_when_due(services: Services, watch_id: str) -> RequestRecord | None:
         services.watches.pause(watch_id, BY_HAND)  # takes it out of those that are looked after
         _stop(services, watch_id)
         return None
-    if _receiver_is_gone(services, watch):
-        return None
     now = services.clock()
     next_in = services.schedules.next_after(watch.every, now) - now
+    # Before what failed is sent again: a disabled account's webhooks stand still as well.
+    if services.watches.skip_if_disabled(watch, next_in) or _receiver_is_gone(services, watch):
+        return None
     with suppress(Conflict):  # paused or deleted in this very moment
         return _submit(services, watch, next_in=next_in)
     return None

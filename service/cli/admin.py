@@ -59,14 +59,17 @@ def list_accounts(as_json: bool) -> None:
 @account.command("disable")
 @click.argument("email")
 def disable_account(email: str) -> None:
-    """Refuse an account's calls and revoke its tokens; what is queued goes on."""
+    """Refuse an account's calls and revoke its tokens.
+
+    Its watches begin no run until it is enabled again; what is queued goes on.
+    """
     _set_disabled(email, disabled=True)
 
 
 @account.command("enable")
 @click.argument("email")
 def enable_account(email: str) -> None:
-    """Accept an account's calls again."""
+    """Accept an account's calls again; its watches go on with their next run."""
     _set_disabled(email, disabled=False)
 
 

@@ -34,6 +34,7 @@ class Watches:
         self._shards = shards
         self._add = scripts.load(redis, "watch_add")
         self._state = scripts.load(redis, "watch_state")
+        self._skip = scripts.load(redis, "watch_skip")
         self._take_due = scripts.load(redis, "take_due")
 
     def add(self, watch: Watch, idempotency_key: str | None = None) -> Watch:
@@ -101,6 +102,11 @@ class Watches:
             args=[watch_id, status, reason, GRACE_MS],
         )
         return watch_record(watch_id, scripts.pairs(fields))
+
+    def skip_if_disabled(self, watch: Watch, next_in: int) -> bool:
+        watching = keys.watching(ids.shard_in(watch.watch_id))
+        names = [keys.account(watch.account_id), keys.watch(watch.watch_id), watching]
+        return bool(self._skip(keys=names, args=[watch.watch_id, next_in, GRACE_MS]))
 
     def remove(self, watch: Watch) -> bool:
         watch_id = watch.watch_id

@@ -94,6 +94,43 @@ def test_one_too_many_changes_nothing(lua: Lua) -> None:
     assert snapshot(lua.redis) == before
 
 
+def skip(lua: Lua, next_in: int = 900_000) -> object:
+    return lua("watch_skip", ["account", WATCH, WATCHING], WATCH_ID, next_in, 60_000)
+
+
+@pytest.mark.parametrize("disabled", [None, "0"])
+def test_no_run_of_an_account_that_is_not_disabled_is_skipped(lua: Lua, disabled: str | None) -> None:
+    add(lua)
+    if disabled:
+        lua.redis.hset("account", "disabled", disabled)
+    before = snapshot(lua.redis)
+    assert skip(lua) == 0
+    assert snapshot(lua.redis) == before
+
+
+def test_a_skipped_run_is_followed_by_the_next_one(lua: Lua) -> None:
+    add(lua)
+    lua.redis.hset("account", "disabled", "1")
+    for _ in range(2):
+        before = server_ms(lua)
+        assert skip(lua) == 1
+        planned = int(lua.redis.hget(WATCH, "next_run_at") or 0)
+        assert before <= planned - 900_000 <= server_ms(lua)
+        assert look(lua) == planned + 60_000
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["deleted", "paused"])
+def test_a_skipped_run_brings_back_no_watch(lua: Lua, gone: bool) -> None:
+    add(lua)
+    lua.redis.hset("account", "disabled", "1")
+    become(lua, "paused", "by_hand")
+    if gone:
+        lua.redis.delete(WATCH)
+    before = snapshot(lua.redis)
+    assert skip(lua) == 1
+    assert snapshot(lua.redis) == before
+
+
 def test_pausing_and_resuming_twice_is_doing_it_once(lua: Lua) -> None:
     add(lua)
     paused = become(lua, "paused", "receiver_gone")

@@ -459,6 +459,55 @@ def test_without_credits_nothing_is_stored_and_the_next_run_is_planned(life: Lif
     assert pks(life.run(reel(1))) == ["1"]
 
 
+# --- an account that is disabled -----------------------------------------------------------------
+
+
+def test_the_watch_of_a_disabled_account_stands_still_and_goes_on_when_it_is_enabled(life: Life) -> None:
+    life.add()
+    life.run(reel(1))
+    life.services.accounts.set_disabled(life.account_id, True)
+    known, balance = life.watch, life.balance()
+    life.redis.zadd(keys.watching(ids.shard_in(life.watch_id)), {life.watch_id: 1})
+    for overdue in (1, 0):
+        assert sweep.run_overdue_watches(life.services) == overdue
+        assert life.due() is None
+    after = life.watch
+    assert after.next_run_at > life.services.clock() + 800_000
+    assert replace(after, next_run_at=known.next_run_at) == known, "nothing else has changed"
+    assert (life.balance(), life.webhooks()) == (balance, [["1"]])
+    assert life.services.watches.overdue(10) == []
+    assert life.services.schedules.entries() == {life.watch_id}
+
+    life.services.accounts.set_disabled(life.account_id, False)
+    assert pks(life.run(reel(1, 2))) == ["2"]
+    assert audit(life.services).differences == []
+
+
+def test_what_is_queued_goes_on_when_the_account_is_disabled(life: Life) -> None:
+    life.add()
+    request_id = life.due()
+    assert request_id is not None
+    life.services.accounts.set_disabled(life.account_id, True)
+    assert pks(life.work(request_id, reel(1))) == ["1"]
+    assert life.webhooks() == [["1"]]
+
+
+def test_a_webhook_that_failed_waits_for_the_account_to_be_enabled(life: Life) -> None:
+    life.add()
+    life.run(reel(1))
+    delivery_id = life.deliver("exhausted")
+    life.services.accounts.set_disabled(life.account_id, True)
+    assert life.due() is None
+    delivery = life.services.deliveries.get(delivery_id)
+    assert delivery is not None
+    assert delivery.status == "exhausted"
+    life.services.accounts.set_disabled(life.account_id, False)
+    life.due()
+    delivery = life.services.deliveries.get(delivery_id)
+    assert delivery is not None
+    assert delivery.status == "pending"
+
+
 # --- pausing, resuming, deleting -----------------------------------------------------------------
 
 

@@ -146,6 +146,13 @@ class WatchStore(Protocol):
         """Make a paused watch active, its next run due at once. None when there is none."""
         ...
 
+    def skip_if_disabled(self, watch: Watch, next_in: int) -> bool:
+        """Leave out a run when the watch's account is disabled, and plan the next one; tell whether it is.
+
+        ``next_in`` is in milliseconds. One round trip.
+        """
+        ...
+
     def remove(self, watch: Watch) -> bool: ...
     def seen(self, watch_id: str, items: Sequence[str]) -> frozenset[str]:
         """Return which of these items the watch has delivered."""
