@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import threading
@@ -27,7 +28,7 @@ from service.cli.endings import (
 from service.cli.output import complain, printable, progress_bar, server_options, show
 from service.cli.parts import Parts, remove_old_parts
 from service.cli.runs import Memory, Named, Run
-from service.cli.servers import find_server
+from service.cli.servers import Server, find_server
 from service.cli.transport import HOLD_MOST, NoAnswer
 from service.domain.envelopes import timestamp
 from service.domain.errors import ConfigurationError, ValidationFailed
@@ -179,7 +180,7 @@ def batch(
                 resume_within * 3_600.0,
             )
             given = read_list(file, form, {name: value for name, value in options.items() if value})
-            memory = Named(idempotency_key) if idempotency_key else _memory(found.url, file, given, wish)
+            memory = Named(idempotency_key) if idempotency_key else _memory(found, file, given, wish)
             api = Api(found, wait=wait_seconds, stop=threading.Event())
             work = Work(api, given, memory, wish)
             status = work.do()
@@ -205,12 +206,14 @@ def read_list(file: Path, form: str | None, options: dict[str, str]) -> List:
     return List(body, CONTENT_TYPES[form or SUFFIXES.get(file.suffix.lower(), "text")], options)
 
 
-def _memory(url: str, file: Path, given: List, wish: Wish) -> Memory:
+def _memory(server: Server, file: Path, given: List, wish: Wish) -> Memory:
     # Not resolved: /dev/stdin leads to another pipe each time.
     name = b"-" if file == Path("-") else os.fsencode(os.path.abspath(file))
     out = b"" if wish.out is None else os.fsencode(wish.out)
     options = repr([*sorted(given.options.items()), wish.wait]).encode()
-    return Memory([url.encode(), name, given.content_type.encode(), options, out, given.body])
+    # Another key may be another account's, which has neither the batch nor the right to it.
+    account = hashlib.sha256(server.api_key.encode()).digest()
+    return Memory([server.url.encode(), account, name, given.content_type.encode(), options, out, given.body])
 
 
 def _checked_out(out: Path | None) -> Path | None:

@@ -46,7 +46,8 @@ def state_folder() -> Path:
 class Memory:
     """Remembers the run of one command. Several processes may do so at a time.
 
-    ``what`` tells one such run from all others: server, list, options, where its results go.
+    ``what`` tells one such run from all others: server, a hash of the API key, list, options, where its
+    results go.
     """
 
     def __init__(self, what: Iterable[bytes]) -> None:

@@ -15,7 +15,7 @@ from werkzeug import Request, Response
 
 from service.domain.errors import ValidationFailed
 from service.domain.requests import parse_username
-from tests.cli.support import KEY, answer, failed, found, refused
+from tests.cli.support import KEY, OTHER_KEY, answer, failed, found, refused
 
 BATCH = "/api/instagram/stories/batch"
 NOW = "2026-11-21T01:00:11.298Z"
@@ -50,6 +50,7 @@ class Batches:
 
     ``trouble`` maps "submit", "look" or "results" to what becomes of the next calls: a function gets the
     true answer and returns the one that is sent. ``looks`` is how often a batch is still processing.
+    KEY and OTHER_KEY are of two accounts.
     """
 
     def __init__(self, server: HTTPServer) -> None:
@@ -61,7 +62,7 @@ class Batches:
         self.looks = 1
         self.credits = 10_000
         self.big = 0  # bytes in every envelope
-        self._by_key: dict[str, tuple[bytes, str]] = {}
+        self._by_key: dict[tuple[str, str], tuple[bytes, str]] = {}
         self._lock = threading.Lock()
         server.expect_request(BATCH, method="POST").respond_with_handler(self._route("submit", self._submit))
         server.expect_request("/api/batches", method="GET").respond_with_handler(
@@ -81,7 +82,7 @@ class Batches:
             request.get_data()
             with self._lock:
                 self.requests.append(request)
-                if request.headers.get("Authorization") != f"Bearer {KEY}":
+                if _caller(request) not in {KEY, OTHER_KEY}:
                     return answer(refused("unauthorized", "Send a valid key."), 401)
                 given = handler(request)
                 waiting = self.trouble.get(what)
@@ -93,7 +94,7 @@ class Batches:
     # --- batches -----------------------------------------------------------------------------------
 
     def _submit(self, request: Request) -> Response:
-        body, key = request.get_data(), request.headers["Idempotency-Key"]
+        body, key = request.get_data(), (_caller(request), request.headers["Idempotency-Key"])
         asked = body + request.query_string
         if key in self._by_key:
             before, batch_id = self._by_key[key]
@@ -127,6 +128,7 @@ class Batches:
         batch_id = f"bat_07{len(self.batches) + 1:04}"
         paid = {name: external for name, external in names.items() if name not in unpaid}
         self.batches[batch_id] = {
+            "owner": _caller(request),
             "names": paid,
             "looks": self.looks,
             "options": request.args.to_dict(),
@@ -155,7 +157,7 @@ class Batches:
 
     def _look(self, request: Request) -> Response:
         batch_id = request.path.split("/")[3]
-        if batch_id not in self.batches:
+        if self.batches.get(batch_id, {}).get("owner") != _caller(request):
             return answer(refused("not_found", "There is nothing here."), 404)
         shown = self._shown(batch_id)
         self.batches[batch_id]["looks"] -= 1
@@ -258,6 +260,10 @@ class Batches:
         active = verb != ["pause"]
         watch.update(status="active" if active else "paused", pauseReason=None if active else "by_hand")
         return answer(watch)
+
+
+def _caller(request: Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 def _end(name: str) -> str:

@@ -11,6 +11,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 KEY = "sk_live_for_tests"
+OTHER_KEY = "sk_live_of_another_account"
 CDN = "https://scontent-fra5-1.cdninstagram.com"
 
 

@@ -22,7 +22,7 @@ from service.cli.demo import free_ports
 from service.cli.main import main
 from service.cli.runs import state_folder
 from tests.cli.standin import Batches, cut, trickle
-from tests.cli.support import KEY, answer, refused
+from tests.cli.support import KEY, OTHER_KEY, answer, refused
 from tests.conftest import await_true
 
 ROOT = Path(batch.__file__).parents[2]
@@ -42,8 +42,8 @@ def names(tmp_path: Path) -> Path:
     return path
 
 
-def run(server: Batches, *arguments: object, stdin: str = "") -> Result:
-    given = ["batch", "--server", server.url, "--key", KEY, *map(str, arguments)]
+def run(server: Batches, *arguments: object, stdin: str = "", key: str = KEY) -> Result:
+    given = ["batch", "--server", server.url, "--key", key, *map(str, arguments)]
     return CliRunner().invoke(main, given, input=stdin)
 
 
@@ -412,6 +412,22 @@ def test_another_command_is_another_batch(batches: Batches, names: Path, tmp_pat
         late(batches, *command)
         assert len(batches.batches) == len(remembered()) == number, command
     assert run(batches, names).stdout == "bat_070006\n"
+
+
+def test_the_same_command_of_another_account_is_a_run_of_its_own(batches: Batches, names: Path) -> None:
+    late(batches, names)
+    other = run(batches, names, "--wait", key=OTHER_KEY)
+    assert (other.exit_code, other.stdout.partition(":")[0]) == (0, "bat_070002")
+    assert len(remembered()) == 1, "the other account's run was forgotten"
+    assert run(batches, names, "--wait").stdout.startswith("bat_070001: completed")
+    assert len(batches.batches) == 2
+
+
+def test_a_key_is_not_on_the_disk(batches: Batches, names: Path) -> None:
+    late(batches, names)
+    [path] = remembered()
+    assert KEY.encode() not in path.read_bytes()
+    assert KEY not in path.name
 
 
 def test_the_same_command_may_wait_longer_and_be_in_another_folder(
