@@ -87,7 +87,7 @@ class Api:
             while not answer.ended and (left := deadline - time.monotonic()) > 0:
                 if self._transport.pause(min(answer.pause, left)):
                     break
-                answer = self._envelope(look, deadline)
+                answer = self._envelope(look, deadline, names_one=True)
         return answer
 
     def _submitted(
@@ -102,8 +102,8 @@ class Api:
                 self._archives = False
         return self._envelope(self._submission(session, body), deadline)
 
-    def _envelope(self, send: Send, deadline: float) -> Answer:
-        reply = self._transport.ask(send, deadline, is_answer=_is_envelope)
+    def _envelope(self, send: Send, deadline: float, *, names_one: bool = False) -> Answer:
+        reply = self._transport.ask(send, deadline, is_answer=_is_envelope, names_one=names_one)
         return Answer(reply.body, reply.content, reply.pause)
 
     def _submission(self, session: requests.Session, body: dict[str, Any]) -> Send:

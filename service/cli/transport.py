@@ -28,7 +28,7 @@ BACKOFF_MOST = 8.0
 DONE = frozenset({200, 201, 202, 204})
 
 # About this call only; every other refusal would meet the next name as well.
-_OF_ONE_CALL = frozenset({402, 422})
+_OF_ONE_CALL = frozenset({402, 409, 422})
 
 Send = Callable[[float], requests.Response]
 
@@ -105,10 +105,12 @@ class Transport:
         *,
         hold: float = HOLD_MOST,
         is_answer: Callable[[dict[str, Any], int], bool] = is_done,
+        names_one: bool = False,
     ) -> Reply:
         """Send until there is an answer, or no time for another try before ``deadline`` (monotonic).
 
-        ``send`` gets the seconds the server may hold the call, ``hold`` at most. Raises NoAnswer, Stopped.
+        ``send`` gets the seconds the server may hold the call, ``hold`` at most. ``names_one`` says that a
+        thing's id is in the address: a 404 is about that thing. Raises NoAnswer, Stopped.
         """
         for tries in itertools.count():
             started = time.monotonic()
@@ -116,6 +118,8 @@ class Transport:
                 response = self._sent(send, min(max(deadline - started, 0.0), hold))
                 return _judged(response, self.url, started, is_answer)
             except NoAnswer as error:
+                if names_one and error.status == requests.codes.not_found:
+                    error.everywhere = False
                 pause = max(error.retry_after, backoff(tries))
                 if not error.passes or time.monotonic() + pause > deadline:
                     raise

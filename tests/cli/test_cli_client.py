@@ -159,7 +159,9 @@ def test_each_name_and_each_run_has_a_key_of_its_own(service: Service, stop: NoS
     [
         (401, "unauthorized", True),
         (403, "forbidden", True),
+        (404, "not_found", True),  # no such route: this is another server, or another address of it
         (402, "insufficient_credits", False),
+        (409, "conflict", False),
         (422, "validation_error", False),
     ],
 )
@@ -171,6 +173,17 @@ def test_a_refusal_is_not_sent_again(
         api.stories("nasa")
     assert (told.value.code, told.value.everywhere) == (code, everywhere)
     assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize(("status", "everywhere"), [(404, False), (409, False), (401, True)])
+def test_a_refused_look_is_about_the_request_or_about_the_key(
+    api: Api, service: Service, status: int, everywhere: bool
+) -> None:
+    service.will("nasa", answer(running("nasa"), 202))
+    service.looks("req_nasa", answer(refused("some_code", "There is no request of this id."), status))
+    with pytest.raises(NoAnswer, match="no request of this id") as told:
+        api.stories("nasa")
+    assert told.value.everywhere is everywhere
 
 
 def test_what_is_wrong_is_told_by_field(api: Api, service: Service) -> None:

@@ -240,6 +240,15 @@ def test_credits_that_do_not_suffice_are_3_and_the_others_are_asked(service: Ser
     assert "(insufficient_credits)" in told.stderr
 
 
+def test_a_request_that_is_erased_while_polled_is_3_and_the_others_are_asked(service: Service) -> None:
+    service.will("nasa", answer(running("nasa"), 202))
+    service.looks("req_nasa", answer(refused("not_found", "There is no request of this id."), 404))
+    told = run(service, "nasa", "esa", "jaxa", "--jobs", "1")
+    assert (told.exit_code, len(lines(told.stdout))) == (3, 2)
+    sentence = "There is no request of this id. (not_found)"
+    assert told.stderr == f"storyhook: nasa: {service.url} refused: {sentence}\n"
+
+
 def test_a_server_that_is_not_there_is_3_and_one_line() -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
     told = run(None, "nasa", "esa", "--server", url, "--key", KEY, "--wait", "0", "--jobs", "2")
