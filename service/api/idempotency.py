@@ -9,8 +9,8 @@ from __future__ import annotations
 from flask import request
 
 from service.domain.errors import ValidationFailed
+from service.domain.idempotency import KEY_RULE, is_key
 
-KEY_MAX = 255
 HEADER = "Idempotency-Key"
 
 
@@ -25,8 +25,8 @@ def idempotency_key(in_body: str | None) -> str | None:
     if in_header is not None and in_body is not None and in_header != in_body:
         raise _bad("The header Idempotency-Key and idempotencyKey in the body differ. Send one.")
     key = in_header if in_header is not None else in_body
-    if key is not None and not (0 < len(key) <= KEY_MAX and key.isascii() and key.isprintable()):
-        raise _bad(f"An idempotency key is 1 to {KEY_MAX} printable ASCII characters.")
+    if key is not None and not is_key(key):
+        raise _bad(KEY_RULE)
     return key
 
 

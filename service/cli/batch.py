@@ -32,6 +32,7 @@ from service.cli.servers import Server, find_server
 from service.cli.transport import HOLD_MOST, NoAnswer
 from service.domain.envelopes import timestamp
 from service.domain.errors import ConfigurationError, ValidationFailed
+from service.domain.idempotency import KEY_RULE, is_key
 from service.domain.sharing import MAX_AGE_MOST
 
 CONTENT_TYPES = {
@@ -62,6 +63,14 @@ class Wish:
     def on_stdout(self) -> bool:
         """Whether the results are what is printed."""
         return self.out == Path("-")
+
+
+def _sendable_key(_context: click.Context, _option: click.Parameter, key: str | None) -> str | None:
+    """Return an idempotency key as the server reads it, without blanks around it."""
+    sent = None if key is None else key.strip(" ")
+    if sent is not None and not is_key(sent):
+        raise click.BadParameter(KEY_RULE)
+    return sent
 
 
 @click.command()
@@ -114,6 +123,7 @@ class Wish:
 @click.option(
     "--idempotency-key",
     metavar="KEY",
+    callback=_sendable_key,
     help="Your own name for this run, instead of remembering it: with the same one it is the same batch.",
 )
 @server_options

@@ -513,6 +513,23 @@ def test_a_run_that_is_named_is_the_same_batch_each_time(batches: Batches, names
     assert not state_folder().exists()
 
 
+@pytest.mark.parametrize(
+    "key", ["ключ", "café", "two\nlines", "tab\t", "", " ", "x" * 256, "\udcff"], ids=ascii
+)
+def test_a_name_for_a_run_that_cannot_be_sent_is_wrong_use(batches: Batches, names: Path, key: str) -> None:
+    told = run(batches, names, "--idempotency-key", key)
+    assert (told.exit_code, told.stdout, batches.requests) == (2, "", [])
+    assert "Invalid value for '--idempotency-key': An idempotency key is 1 to 255 printable" in told.stderr
+
+
+@pytest.mark.parametrize(("key", "sent"), [("x" * 255, "x" * 255), (" run 1 ", "run 1"), ("~!#", "~!#")])
+def test_a_name_for_a_run_is_sent_as_the_server_reads_it(
+    batches: Batches, names: Path, key: str, sent: str
+) -> None:
+    assert run(batches, names, "--idempotency-key", key).exit_code == 0
+    assert batches.submissions()[0].headers["Idempotency-Key"] == sent
+
+
 def test_others_do_not_see_what_is_remembered(batches: Batches, names: Path) -> None:
     late(batches, names)
     [path] = remembered()
