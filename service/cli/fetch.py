@@ -22,6 +22,7 @@ from service.cli.saving import Saved, Saver
 from service.cli.servers import find_server
 from service.cli.transport import NoAnswer, Stopped
 from service.domain.errors import ValidationFailed
+from service.domain.namelists import text_lines
 from service.domain.requests import parse_username
 from service.domain.sharing import MAX_AGE_MOST
 
@@ -99,7 +100,7 @@ def fetch(
     try:
         with sigterm_raises():
             found = find_server(server, key)
-            wanted = parse_names(names, sys.stdin)
+            wanted = parse_names(names, _read_stdin)
             saver = Saver(folder, found, stop=stop) if folder else None
             api = Api(found, wait=wait, stop=stop)
             results = in_order(lambda name: _fetched(api, saver, name, max_age, stop), wanted, jobs)
@@ -113,14 +114,14 @@ def fetch(
     sys.exit(complaints.status)
 
 
-def parse_names(given: Iterable[str], stdin: Iterable[str]) -> list[str]:
-    """Return the names to ask for, each once, in the order given; "-" stands for the lines of ``stdin``.
+def parse_names(given: Iterable[str], read_stdin: Callable[[], bytes]) -> list[str]:
+    """Return the names to ask for, each once, in the order given; "-" stands for the lines that are read.
 
     Raises ValidationFailed naming the first that is none: nothing was asked or charged then.
     """
     names: dict[str, None] = {}
     for text in given:
-        for each in _lines(stdin) if text == "-" else [text]:
+        for each in _lines(read_stdin()) if text == "-" else [text]:
             try:
                 names[parse_username(each)] = None
             except ValidationFailed as error:
@@ -131,9 +132,18 @@ def parse_names(given: Iterable[str], stdin: Iterable[str]) -> list[str]:
     return list(names)
 
 
-def _lines(stdin: Iterable[str]) -> Iterator[str]:
-    """Yield the lines of a list; blank ones and # comments are none."""
-    for line in stdin:
+def _read_stdin() -> bytes:
+    return sys.stdin.buffer.read()  # bytes: what they are as text does not hang on the locale
+
+
+def _lines(body: bytes) -> Iterator[str]:
+    """Yield the lines of a list; blank ones and # comments are none. Raises ValidationFailed."""
+    try:
+        lines = text_lines(body)
+    except ValidationFailed as error:
+        [[sentence]] = (error.details or {}).values()
+        raise ValidationFailed(f"Standard input: {sentence}") from None
+    for line in lines:
         text = line.lstrip("\ufeff").strip()
         if text and not text.startswith("#"):
             yield text

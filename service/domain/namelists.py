@@ -84,7 +84,7 @@ def from_json(usernames: list[Any]) -> NameList:
 
 def from_text(body: bytes) -> NameList:
     """Read one name a line; blank lines and # comments are none."""
-    lines = enumerate(_LINE_END.split(_decoded(body)), 1)
+    lines = enumerate(text_lines(body), 1)
     return _collected((number, (line, None)) for number, line in lines if _is_said(line))
 
 
@@ -101,8 +101,13 @@ def from_csv(body: bytes) -> NameList:
 
 def from_ndjson(body: bytes) -> NameList:
     """Read a JSON object a line, ``{"username": ..., "externalId": ...}``, or a JSON text: the name."""
-    lines = enumerate(_LINE_END.split(_decoded(body)), 1)
+    lines = enumerate(text_lines(body), 1)
     return _collected((number, _ndjson_line(line)) for number, line in lines if line.strip())
+
+
+def text_lines(body: bytes) -> list[str]:
+    """Return the lines of a text. Raises ValidationFailed naming the first that is no UTF-8."""
+    return _LINE_END.split(_decoded(body))
 
 
 def _delimiter(first: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pty
@@ -30,7 +29,7 @@ from tests.conftest import await_true
 NOW = 1_795_222_811.0
 
 
-def run(service: Service | None, *arguments: str, stdin: str = "") -> Result:
+def run(service: Service | None, *arguments: str, stdin: str | bytes = "") -> Result:
     server = ["--server", service.url, "--key", KEY] if service else []
     return CliRunner().invoke(main, ["fetch", *server, *arguments], input=stdin)
 
@@ -42,14 +41,19 @@ def lines(text: str) -> list[str]:
 # --- names -----------------------------------------------------------------------------------------
 
 
+def nothing() -> bytes:
+    """Standard input that holds nothing."""
+    return b""
+
+
 def test_names_are_asked_once_in_the_order_given() -> None:
     given = ["@Nasa", "esa", "https://www.instagram.com/nasa/?hl=en", "instagram.com/esa", "jaxa"]
-    assert fetch.parse_names(given, []) == ["nasa", "esa", "jaxa"]
+    assert fetch.parse_names(given, nothing) == ["nasa", "esa", "jaxa"]
 
 
 def test_a_dash_stands_for_the_lines_of_standard_input() -> None:
-    stdin = io.StringIO("\ufeff@esa\n\n  # those of Monday\n jaxa \r\nnasa\n")
-    assert fetch.parse_names(["nasa", "-", "isro"], stdin) == ["nasa", "esa", "jaxa", "isro"]
+    stdin = "\ufeff@esa\n\n  # those of Monday – früh\n jaxa \r\nnasa\r\ufeffcsa\n".encode()
+    assert fetch.parse_names(["nasa", "-", "isro"], lambda: stdin) == ["nasa", "esa", "jaxa", "csa", "isro"]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +61,7 @@ def test_a_dash_stands_for_the_lines_of_standard_input() -> None:
 )
 def test_a_name_that_is_none_is_named(name: str) -> None:
     with pytest.raises(ValidationFailed) as told:
-        fetch.parse_names(["nasa", name], [])
+        fetch.parse_names(["nasa", name], nothing)
     assert repr(name) in told.value.message
 
 
@@ -65,6 +69,32 @@ def test_a_wrong_name_is_told_before_anything_is_asked(service: Service) -> None
     told = run(service, "nasa", "-", stdin="esa\nn asa\n")
     assert (told.exit_code, told.stdout, len(lines(told.stderr))) == (2, "", 1)
     assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    ("stdin", "sentence"),
+    [
+        (b"nasa\n\nM\xfcller\n", "Line 3 holds bytes that are no UTF-8. Save the list as UTF-8."),
+        ("nasa\n".encode("utf-16"), "The list is in UTF-16. Save it as UTF-8."),
+    ],
+    ids=["Latin-1", "UTF-16"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "utf-8:surrogateescape", "latin-1"])
+def test_a_list_in_another_encoding_is_wrong_use(
+    service: Service, stdin: bytes, sentence: str, encoding: str
+) -> None:
+    process = started(service, "esa", "-", stdin=subprocess.PIPE, encoding=encoding)
+    stdout, stderr = process.communicate(stdin, timeout=60)
+    assert (process.returncode, stdout) == (2, b"")
+    assert stderr.decode() == f"storyhook: Standard input: {sentence}\n"
+    assert service.requests == []
+
+
+def test_a_list_is_utf_8_whatever_the_locale(service: Service) -> None:
+    process = started(service, "-", stdin=subprocess.PIPE, encoding="ascii:strict")
+    stdout, stderr = process.communicate("# früh\nnasa\n".encode(), timeout=60)
+    assert (process.returncode, stderr) == (0, b"")
+    assert json.loads(stdout)["username"] == "nasa"
 
 
 def test_an_empty_list_is_wrong_use(service: Service) -> None:
@@ -279,7 +309,9 @@ def test_the_help_tells_the_exit_codes() -> None:
 # --- ending early, as processes --------------------------------------------------------------------
 
 
-def started(service: Service, *arguments: str, **streams: object) -> subprocess.Popen[bytes]:
+def started(
+    service: Service, *arguments: str, encoding: str = "utf-8", **streams: object
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "service.cli.main", "fetch", *arguments]
     environment = {
         **os.environ,
@@ -287,6 +319,7 @@ def started(service: Service, *arguments: str, **streams: object) -> subprocess.
         "STORYHOOK_URL": service.url,
         "STORYHOOK_API_KEY": KEY,
         "SIMULATED_INSTAGRAM_URL": service.url,
+        "PYTHONIOENCODING": encoding,
     }
     given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
     return subprocess.Popen(command, env=environment, **given)  # type: ignore[call-overload,no-any-return]
