@@ -13,7 +13,7 @@ import requests
 
 from service.cli.servers import Server
 from service.cli.transport import session_without_key
-from service.domain.archive import OTHER, parse_name, suffix_of
+from service.domain.archive import OTHER, TYPES, parse_name, suffix_of
 from service.domain.media import best_version
 
 TIMEOUTS = (5.0, 20.0)  # seconds to connect, and between two chunks
@@ -39,10 +39,10 @@ class MediaError(Exception):
 
 @dataclass(frozen=True)
 class StoryFile:
-    """A file a source has: its address, the ending of its name, its SHA-256 in hex or "" for unknown."""
+    """A file a source has: its address, "image" or "video", its SHA-256 in hex or "" for unknown."""
 
     url: str
-    ending: str
+    kind: str
     digest: str = ""
 
 
@@ -82,7 +82,7 @@ class ArchiveSource:
         digest, ending = str(told.get("sha256")), suffix_of(str(told.get("contentType")))
         if not _DIGEST.fullmatch(digest) or ending == OTHER:
             return None
-        return StoryFile(f"{self._server_url}{place}", ending, digest)
+        return StoryFile(f"{self._server_url}{place}", _kind(ending), digest)
 
     @contextmanager
     def opened(self, url: str) -> Iterator[requests.Response]:
@@ -159,12 +159,12 @@ def check_media_url(url: object) -> str:
 
 
 def best(item: dict[str, Any]) -> StoryFile:
-    """Return an item's largest video, or else image, as "mp4" or "jpg". Raises MediaError."""
+    """Return an item's largest video, or else image. Raises MediaError."""
     version = best_version(item)
     if version is None:
         raise MediaError("it has neither video nor image")
     url, ending = version
-    return StoryFile(check_media_url(url), ending)
+    return StoryFile(check_media_url(url), _kind(ending))
 
 
 # --- both ------------------------------------------------------------------------------------------
@@ -174,6 +174,10 @@ def _session(server: Server) -> requests.Session:
     session = session_without_key(server)
     session.headers["Accept-Encoding"] = "identity"
     return session
+
+
+def _kind(ending: str) -> str:
+    return TYPES[ending].partition("/")[0]
 
 
 def _is_plain(url: str) -> bool:

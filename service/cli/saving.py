@@ -21,7 +21,7 @@ from service.cli.media_sources import ArchiveSource, CdnSource, MediaError, Medi
 from service.cli.parts import Parts, remove_old_parts
 from service.cli.servers import Server
 from service.cli.transport import backoff, reason
-from service.domain.archive import TYPES
+from service.domain.archive import TYPES, suffix_of
 from service.domain.errors import ConfigurationError
 
 CHUNK = 64 * 1024
@@ -42,8 +42,8 @@ class Saved:
     failures: list[str] = field(default_factory=list)
 
 
-def file_name(item: dict[str, Any], ending: str) -> str:
-    """Return ``20261121T010011Z_3870....jpg``. Raises MediaError for an item without pk or time."""
+def stem(item: dict[str, Any]) -> str:
+    """Return ``20261121T010011Z_3870...``. Raises MediaError for an item without pk or time."""
     pk, taken_at = str(item.get("pk")), item.get("taken_at")
     try:
         if not _PK.fullmatch(pk) or not isinstance(taken_at, int):
@@ -51,7 +51,7 @@ def file_name(item: dict[str, Any], ending: str) -> str:
         moment = datetime.fromtimestamp(taken_at, UTC)
     except (ValueError, OverflowError, OSError):
         raise MediaError("it has no pk or no taken_at", elsewhere=False) from None
-    return f"{moment:%Y%m%dT%H%M%SZ}_{pk}.{ending}"
+    return f"{moment:%Y%m%dT%H%M%SZ}_{pk}"
 
 
 class Saver:
@@ -120,9 +120,7 @@ class Saver:
                 file = source.find(item)
                 if file is None:
                     continue
-                path = folder / file_name(item, file.ending)
-                self._download(source, file, path)
-                saved.files.append(path)
+                saved.files.append(self._download(source, file, folder / stem(item)))
                 return
             except MediaError as error:
                 failures.append(str(error))
@@ -131,31 +129,41 @@ class Saver:
         told = "; ".join(failures)
         saved.failures.append(f"story {str(item.get('pk'))[:32]} not saved: {told}")
 
-    def _download(self, source: MediaSource, file: StoryFile, path: Path) -> None:
-        """Write a file to ``path``, in up to TRIES tries. Raises MediaError, OSError."""
-        for tries in range(TRIES):
+    def _download(self, source: MediaSource, file: StoryFile, base: Path) -> Path:
+        """Write a file to ``base`` with its ending, in up to TRIES tries. Raises MediaError, OSError."""
+        tries = 0
+        while True:
+            tries += 1
             try:
-                with source.opened(file.url) as response, self.parts.written(path) as written:
-                    _check(response, file, source.name)
-                    _copy(response, file, written, source.name)
-                return
+                return self._received(source, file, base)
             except requests.RequestException as error:
                 failure = MediaError(reason(error), passes=True)
             except MediaError as error:
                 failure = error
-            if not failure.passes or tries == TRIES - 1 or self._stop.wait(backoff(tries)):
+            if not failure.passes or tries == TRIES or self._stop.wait(backoff(tries - 1)):
                 raise failure
 
+    def _received(self, source: MediaSource, file: StoryFile, base: Path) -> Path:
+        with source.opened(file.url) as response:
+            path = base.with_name(f"{base.name}.{_ending(response, file, source.name)}")
+            with self.parts.written(path) as written:
+                _copy(response, file, written, source.name)
+        return path
 
-def _check(response: requests.Response, file: StoryFile, source: str) -> None:
-    """Raise MediaError for a response that is no file, or a photo in a video's place."""
+
+def _ending(response: requests.Response, file: StoryFile, source: str) -> str:
+    """Return the ending of the file that comes: an address of the CDN does not tell it.
+
+    Raises MediaError for a response that is no file, or a photo in a video's place.
+    """
     status = response.status_code
     if status != requests.codes.ok:
         passes = status == requests.codes.too_many_requests or status >= 500
         raise MediaError(f"{source} answered {status}", passes=passes)
-    content_type, kind = response.headers.get("Content-Type", ""), TYPES[file.ending].partition("/")[0]
-    if not content_type.startswith(f"{kind}/"):
-        raise MediaError(f"{source} sent {content_type[:80]!r} for {file.ending}")
+    content_type = response.headers.get("Content-Type", "")
+    if not content_type.lower().startswith(f"{file.kind}/"):
+        raise MediaError(f"{source} sent {content_type[:80]!r} in place of the {file.kind}")
+    return suffix_of(content_type)
 
 
 def _copy(response: requests.Response, file: StoryFile, written: IO[bytes], source: str) -> None:

@@ -20,7 +20,7 @@ from service.cli import saving
 from service.cli.client import Answer
 from service.cli.dev_cert import dev_cert
 from service.cli.media_sources import MediaError, StoryFile, archived_at, best, check_media_url
-from service.cli.saving import Saved, Saver, file_name
+from service.cli.saving import Saved, Saver, stem
 from service.cli.servers import Server
 from service.domain.errors import ConfigurationError
 from tests.cli.support import CDN, KEY, NoSleep, found, photo, video
@@ -85,11 +85,11 @@ def test_what_only_looks_like_the_cdn(url: object) -> None:
 
 def test_the_largest_image_is_the_best() -> None:
     item = photo(1, (480, 853), (1080, 1920), (1200, 1200))
-    assert best(item) == StoryFile(f"{CDN}/i/1_1080x1920.jpg?oe=1", "jpg")
+    assert best(item) == StoryFile(f"{CDN}/i/1_1080x1920.jpg?oe=1", "image")
 
 
 def test_a_video_is_taken_before_its_cover() -> None:
-    assert best(video(1, (480, 853), (720, 1280))) == StoryFile(f"{CDN}/v/1_720x1280.mp4", "mp4")
+    assert best(video(1, (480, 853), (720, 1280))) == StoryFile(f"{CDN}/v/1_720x1280.mp4", "video")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_an_item_without_media_is_told(item: dict[str, Any]) -> None:
 
 
 def test_a_file_is_named_by_time_and_pk() -> None:
-    assert file_name({"pk": "38", "taken_at": 0}, "mp4") == "19700101T000000Z_38.mp4"
+    assert stem({"pk": "38", "taken_at": 0}) == "19700101T000000Z_38"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_file_is_named_by_time_and_pk() -> None:
 )
 def test_an_item_that_gives_no_name_is_told(item: dict[str, Any]) -> None:
     with pytest.raises(MediaError):
-        file_name(item, "jpg")
+        stem(item)
 
 
 # --- saving, from a server in the CDN's place ------------------------------------------------------
@@ -206,6 +206,38 @@ def test_what_is_there_is_not_fetched_again(saver: Saver, cdn: Cdn) -> None:
     again = saver.save("nasa", reel({**PHOTO, "taken_at": 5}, VIDEO))
     assert [path.suffix for path in again.files] == [".mp4"]
     assert len(cdn.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("item", "content_type", "ending"),
+    [
+        (PHOTO, "image/webp", "webp"),
+        (PHOTO, "image/heic", "heic"),
+        (PHOTO, "IMAGE/PNG; x=y", "png"),
+        (PHOTO, "image/jpg", "jpg"),
+        (PHOTO, "image/avif", "bin"),
+        (VIDEO, "video/mp4; codecs=avc1", "mp4"),
+        (VIDEO, "video/webm", "bin"),
+    ],
+)
+def test_a_file_of_the_cdn_is_named_by_what_it_is(
+    saver: Saver, cdn: Cdn, item: dict[str, Any], content_type: str, ending: str
+) -> None:
+    cdn.server.clear()
+    cdn.will("/i/1_1080x1920.jpg", Response(JPEG, content_type=content_type))
+    cdn.will("/v/2_720x1280.mp4", Response(JPEG, content_type=content_type))
+    [path] = saver.save("nasa", reel(item)).files
+    assert path.name == f"20261121T010011Z_{item['pk']}.{ending}"
+    assert path.read_bytes() == JPEG
+    assert saver.save("nasa", reel(item)) == Saved(), "it is there already, whatever it is called"
+    assert len(cdn.asked) == 1
+
+
+def test_a_photo_in_a_videos_place_is_not_saved(saver: Saver, cdn: Cdn) -> None:
+    cdn.will("/v/9_1x1.mp4", jpeg())
+    assert saver.save("nasa", reel(video(9, (1, 1)))) == Saved(
+        [], ["story 9 not saved: the CDN sent 'image/jpeg' in place of the video"]
+    )
 
 
 @pytest.mark.parametrize(
