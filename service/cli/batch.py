@@ -160,7 +160,8 @@ def batch(
     \b
     Exit codes:
       0    the list was accepted; with --wait: all names succeeded, with stories or without
-      1    a line was no name or not paid for; with --wait: a name ended otherwise
+      1    a line was no name or not paid for; with --wait: a name ended otherwise;
+           with --out: a result was deleted or has passed its lifetime
       2    wrong use, or no server or key
       3    the server refused (401, 402, 413, 422 ...) or could not be reached
       4    with --wait: not all ended in time; with --out: the results could not be written;
@@ -321,20 +322,22 @@ class Work:
             return UNFINISHED
         if missing:
             complain(f"{self._batch_id}: {missing} of {batch['total']} results are not there any more")
-        elif others:
+        if others:
             complain(f"{self._batch_id}: {others} of {batch['total']} ended otherwise: {_counts(batch)}")
         return ENDED_OTHERWISE if others or missing else 0
 
     def _write_results(self, total: int) -> int:
         """Write the results; return how many there were. Raises OSError."""
-        count = 0
+        count = there = 0
         with progress_bar(shown=self._shown) as progress, self._out() as file:
             bar = progress.add_task("results", total=total)
             for page in self._api.results(self._batch_id):
                 file.writelines(orjson.dumps(envelope) + b"\n" for envelope in page)
                 count += len(page)
+                # What was erased or has passed its lifetime has a line too, without an end.
+                there += sum("finishedAt" in envelope for envelope in page)
                 progress.update(bar, completed=count)
-        return count
+        return there
 
     @contextmanager
     def _out(self) -> Iterator[IO[bytes]]:

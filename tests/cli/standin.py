@@ -50,7 +50,7 @@ class Batches:
 
     ``trouble`` maps "submit", "look" or "results" to what becomes of the next calls: a function gets the
     true answer and returns the one that is sent. ``looks`` is how often a batch is still processing.
-    KEY and OTHER_KEY are of two accounts.
+    KEY and OTHER_KEY are of two accounts. Of the names in ``erased`` the results are gone.
     """
 
     def __init__(self, server: HTTPServer) -> None:
@@ -61,6 +61,7 @@ class Batches:
         self.trouble: dict[str, list[Callable[[Response], Response]]] = {}
         self.looks = 1
         self.credits = 10_000
+        self.erased: set[str] = set()
         self.big = 0  # bytes in every envelope
         self._by_key: dict[tuple[str, str], tuple[bytes, str]] = {}
         self._lock = threading.Lock()
@@ -211,6 +212,14 @@ class Batches:
         return answer({"results": page, "nextCursor": str(start + limit) if more else None})
 
     def _envelope(self, batch_id: str, name: str, external: str | None) -> dict[str, Any]:
+        if name in self.erased:
+            return {
+                "success": False,
+                "requestId": f"req_{name}",
+                "batchId": batch_id,
+                "error": "The result of this request has passed its lifetime, or was deleted.",
+                "code": "not_found",
+            }
         end = _end(name)
         envelope = found(name) if end == "empty" else failed(name, end)
         given = {} if external is None else {"externalId": external}

@@ -286,10 +286,30 @@ def test_an_older_file_is_replaced_only_by_a_whole_one(batches: Batches, names: 
 
 
 def test_results_that_are_gone_are_told(batches: Batches, names: Path, tmp_path: Path) -> None:
+    batches.erased = {"nasa", "jaxa"}
+    out = tmp_path / "out.ndjson"
+    told = run(batches, names, "--out", out)
+    assert told.exit_code == 1
+    assert told.stderr == "storyhook: bat_070001: 2 of 3 results are not there any more\n"
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [each.get("code") for each in lines] == ["not_found", None, "not_found"]
+
+
+def test_results_that_the_server_leaves_out_are_told(batches: Batches, names: Path, tmp_path: Path) -> None:
     batches.trouble["results"] = [instead(answer({"results": [], "nextCursor": None}))]
     told = run(batches, names, "--out", tmp_path / "out.ndjson")
     assert told.exit_code == 1
     assert "3 of 3 results are not there any more" in told.stderr
+
+
+def test_results_that_are_gone_do_not_hide_names_that_ended_otherwise(batches: Batches) -> None:
+    batches.erased = {"nasa"}
+    told = run(batches, "-", "--out", "-", stdin="nasa\nesa\nprivate_a\n")
+    assert told.exit_code == 1
+    assert told.stderr.splitlines() == [
+        "storyhook: bat_070001: 1 of 3 results are not there any more",
+        "storyhook: bat_070001: 1 of 3 ended otherwise: 2 empty, 1 account_private",
+    ]
 
 
 def read_until(descriptor: int, text: str) -> str:

@@ -83,6 +83,19 @@ def test_a_list_becomes_a_file_in_its_order(run: Run, customer: Customer, tmp_pa
         assert customer.look(each["requestId"]).json() == each
 
 
+def test_a_result_that_was_erased_is_missed(run: Run, customer: Customer, tmp_path: Path) -> None:
+    given, out = tmp_path / "names", tmp_path / "out.ndjson"
+    given.write_text("nasa\nempty_x\n")
+    named = ("batch", given, "--out", out, "--idempotency-key", "monday")
+    assert run(*named).returncode == 0
+    assert customer.call("DELETE", f"/api/requests/{envelopes(out)[0]['requestId']}").status_code == 204
+    told = run(*named)
+    [batch] = batches_of(customer)
+    assert told.returncode == 1, told.stderr
+    assert told.stderr == f"storyhook: {batch['batchId']}: 1 of 2 results are not there any more\n"
+    assert [each.get("outcome") or each["code"] for each in envelopes(out)] == ["not_found", "empty"]
+
+
 def test_an_id_at_once_and_webhooks(run: Run, customer: Customer, tmp_path: Path, receiver: Receiver) -> None:
     (tmp_path / "names").write_text("nasa\nempty_x\n")
     told = run("batch", tmp_path / "names", "--webhook-url", receiver.url, "--webhook-mode", "both")
