@@ -398,3 +398,29 @@ def test_null_is_no_webhook(quick: Callable[..., Front]) -> None:
     front = quick()
     with front.working():
         assert front.stories(fields={"webhookUrl": None, "idempotencyKey": None}).status_code == 200
+
+
+# --- numbers ---------------------------------------------------------------------------------------
+
+DIGITS = "9" * 5_000  # more than int() reads
+PAGED = [
+    "/api/requests",
+    "/api/batches",
+    "/api/watches",
+    "/api/credits/ledger",
+    "/api/webhooks/deliveries",
+]
+
+
+@pytest.mark.parametrize("path", PAGED)
+@pytest.mark.parametrize("field", ["limit", "cursor"])
+@pytest.mark.parametrize("value", [DIGITS, f"-{DIGITS}", f"1.{DIGITS}", "1e999", "nan", "²"])
+def test_a_number_in_the_query_that_is_none_is_422(unmoved: Front, path: str, field: str, value: str) -> None:
+    response = unmoved.get(path, query_string={field: value})
+    assert_error(response, 422, "validation_error", {field})
+
+
+@pytest.mark.parametrize("since", [DIGITS, f"{DIGITS}-01-01T00:00:00Z", f"2026-01-01T00:00:00+{DIGITS}:00"])
+def test_a_time_of_thousands_of_digits_is_422(unmoved: Front, since: str) -> None:
+    response = unmoved.call("POST", "/api/webhooks/replay", json={"since": since})
+    assert_error(response, 422, "validation_error", {"since"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import orjson
 from flask import Response, after_this_request, g, request
 from flask.views import MethodView
@@ -26,6 +28,8 @@ from service.domain.targets import Target
 blueprint = HikerBlueprint("hiker", __name__, description="HikerAPI's routes: change the host of its client")
 
 ON = frozenset({"on", "true", "1", "yes"})
+# int() raises on thousands of digits, and takes those of other scripts.
+_WHOLE = re.compile(r"[0-9]{1,9}")
 
 
 @blueprint.before_request
@@ -78,7 +82,7 @@ def _is_on(name: str) -> bool:
 def _amount() -> int:
     """Return how many to give at most; 0 is all of them, as there."""
     text = request.args.get("amount", "").strip() or "0"
-    if not text.isdecimal() or int(text) > AMOUNT_MOST:
+    if not _WHOLE.fullmatch(text) or int(text) > AMOUNT_MOST:
         raise ValidationFailed(details={"amount": [f"a whole number from 0 to {AMOUNT_MOST:,} is expected"]})
     return int(text)
 
