@@ -24,7 +24,7 @@ from service.domain.errors import (
 from service.domain.operations import STORIES
 from tests.api.answers import ANSWERS, HIGHLIGHT_REEL, NASA, REEL, TRAY, USER_OBJECT
 from tests.api.support import CREDITS, Front
-from workers.sources.contract import reel_found
+from workers.sources.contract import Found, reel_found
 
 WITH_BODY = [route for route in ROUTES if route.form is not None]
 STORY_KEYS = [
@@ -98,6 +98,29 @@ def test_highlights(front: Front) -> None:
     reels = asked(front, "/v2/highlight/by/id").json["response"]["reels"]
     assert list(reels) == [HIGHLIGHT_REEL["id"]]
     assert list(reels[HIGHLIGHT_REEL["id"]]["items"][0]) == STORY_KEYS
+
+
+@pytest.mark.parametrize(
+    ("given", "pk"),
+    [
+        ({"id": "highlight:5"}, "5"),
+        ({"pk": 5}, "5"),
+        ({"pk": "highlight:5"}, "5"),
+        ({"id": None, "pk": 5}, "5"),
+        ({}, None),
+    ],
+)
+def test_a_highlight_without_an_id_is_still_handed_out(
+    quick: Callable[..., Front], given: dict[str, Any], pk: str | None
+) -> None:
+    """It is charged by then: what Instagram left out must not cost the caller the rest."""
+    rest = {key: value for key, value in TRAY[0].items() if key not in {"id", "pk"}}
+    tray = Found({"id": NASA.id, "user": USER_OBJECT, "tray": [{**rest, **given}, TRAY[1]]})
+    response = asked(quick(), "/v2/user/highlights", tray)
+    assert response.status_code == 200, response.text
+    first, second = response.json["response"]["tray"]
+    assert first.get("pk") == pk
+    assert second["pk"] == TRAY[1]["id"].removeprefix("highlight:")
 
 
 def test_force_costs_one_less_and_asks_for_no_privacy(front: Front) -> None:

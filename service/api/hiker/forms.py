@@ -34,8 +34,17 @@ def reel_v2(data: Data) -> Any:
 
 
 def highlights_v2(data: Data) -> Any:
-    tray = [{**each, "pk": str(each["id"]).removeprefix("highlight:"), "items": []} for each in data["tray"]]
-    return {"response": {"tray": tray, "status": "ok"}, "next_page_id": None}
+    return {
+        "response": {"tray": [_entry(each) for each in data["tray"]], "status": "ok"},
+        "next_page_id": None,
+    }
+
+
+def _entry(raw: Data) -> Data:
+    """Return an entry of the tray with its bare number as ``pk``, without one where Instagram names none."""
+    number = raw.get("id") or raw.get("pk")
+    told = {"pk": str(number).removeprefix("highlight:")} if number else {}
+    return {**raw, **told, "items": []}
 
 
 def highlight_v2(data: Data) -> Any:
