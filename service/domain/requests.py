@@ -48,6 +48,18 @@ DELIVER = "deliver"
 USERNAME_MAX = 30
 
 _USERNAME = re.compile(r"^[A-Za-z0-9._]{1,30}$")
+# What the website's own addresses begin with; they would pass for names, and be paid for.
+_PAGES = frozenset(
+    {
+        "about", "accounts", "api", "challenge", "developer", "direct", "directory", "explore", "graphql",
+        "legal", "oauth", "p", "reel", "reels", "s", "stories", "tv", "web",
+    }
+)  # fmt: skip
+_HIGHLIGHT = (
+    "This is the URL of a highlight, which names no account: ask for the highlight instead, by "
+    "POST /api/instagram/highlight with its number as highlightId."
+)
+_SHARED = "This is the share link of a story or highlight: ask for that instead, with the link as its url."
 
 
 def may_become(state: str, target: str) -> bool:
@@ -81,12 +93,14 @@ def _name_in_url(text: str) -> str:
         raise _bad_username("This is no URL of an Instagram profile.") from None
     if not is_instagram(parts):
         raise _bad_username("Only profile URLs of instagram.com are accepted.")
-    segments = [part for part in parts.path.split("/") if part]
-    if segments[:1] == ["stories"]:
-        segments = segments[1:2]  # /stories/name/ and /stories/name/id/
-    if len(segments) != 1:
-        raise _bad_username("Give the URL of a profile, such as https://www.instagram.com/name/.")
-    return segments[0]
+    match [part.lower() for part in parts.path.split("/") if part]:
+        case ["stories", "highlights", *_]:
+            raise _bad_username(_HIGHLIGHT)
+        case ["s", _]:
+            raise _bad_username(_SHARED)
+        case [name] | ["stories", name, *_] if name.removeprefix("@") not in _PAGES:
+            return name
+    raise _bad_username("Give the URL of a profile, such as https://www.instagram.com/name/.")
 
 
 def _bad_username(sentence: str) -> ValidationFailed:

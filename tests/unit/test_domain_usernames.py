@@ -97,10 +97,46 @@ def test_a_url_of_another_host_or_with_a_user_in_it_is_refused(text: str) -> Non
 @pytest.mark.parametrize(
     "path",
     ["", "/", "/stories", "/stories/", "/p/Cabc123/", "/name/reels/", "/name/name2", "/na%6De",
-     "/name%2Fother", "/..%2f..", "/na me"],
+     "/name%2Fother", "/..%2f..", "/na me", "/@@name"],
 )  # fmt: skip
 def test_a_url_of_something_else_than_a_profile_is_refused(path: str) -> None:
     with pytest.raises(ValidationFailed):
         parse_username(
             f"https://www.instagram.com{path}/" if not path else f"https://www.instagram.com{path}"
         )
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/stories/highlights/17983616051768088/", "/stories/highlights/17983616051768088",
+     "/stories/highlights/", "/stories/highlights/17983616051768088/?igsh=abc",
+     "/Stories/Highlights/17983616051768088/"],
+)  # fmt: skip
+def test_a_url_of_a_highlight_is_refused_and_the_way_to_it_told(path: str) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        parse_username(f"https://www.instagram.com{path}")
+    [sentence] = (caught.value.details or {})["username"]
+    assert "POST /api/instagram/highlight" in sentence
+    assert "highlightId" in sentence
+
+
+def test_a_share_link_is_refused_and_told_from_a_profile() -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        parse_username("https://www.instagram.com/s/aGlnaGxpZ2h0OjE3ODkzMjA5ODI1MjgxMjIx?story_media_id=1_2")
+    [sentence] = (caught.value.details or {})["username"]
+    assert "share link" in sentence
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["p", "reel", "reels", "tv", "s", "explore", "stories", "accounts", "direct", "Explore", "@explore",
+     "stories/explore", "stories/reels/1234567890123456789"],
+)  # fmt: skip
+def test_the_sites_own_pages_are_nobodys_profile(path: str) -> None:
+    with pytest.raises(ValidationFailed):
+        parse_username(f"https://www.instagram.com/{path}/")
+
+
+@pytest.mark.parametrize("text", ["highlights", "@highlights", "https://www.instagram.com/highlights/"])
+def test_an_account_that_is_called_highlights_may_be_asked_for(text: str) -> None:
+    assert parse_username(text) == "highlights"
