@@ -18,8 +18,9 @@ RETRY_AFTER = 5
 def result_of(operation: str, target: Target, options: Options) -> tuple[RequestRecord, bytes]:
     """Submit a request, wait for its end, and return it with its envelope (JSON).
 
-    Raises what it ended with; UpstreamTimeout when it has not ended in time: then it costs nothing; and
-    StoreUnavailable when too many wait already: then nothing was submitted.
+    Raises what it ended with; UpstreamTimeout when it has not ended in time: then it costs nothing;
+    StoreUnavailable when too many wait already: then nothing was submitted; and when the store goes away
+    meanwhile: then it may be charged once that is back, as nobody could mark the request as given up.
     """
     with place_needed():
         record, _ = submit(
