@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from service.actions.cancel import cancelled
@@ -23,9 +23,13 @@ from service.domain.webhooks import check_url
 DETAILS_MOST = 100
 CANCELLED_AT_ONCE = 200
 RESULTS_AT_ONCE = 20  # results may be a megabyte each
+PAGE_MOST = 16 * 1024 * 1024  # bytes; a page that is larger ends before its limit
 GONE = "The result of this request has passed its lifetime, or was deleted."
 
 _CURSOR = re.compile(r"[0-9]{1,6}")
+
+# What is made of an envelope before it is handed out.
+Shape = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True)
@@ -108,23 +112,40 @@ def list_batches(services: Services, account_id: str, *, cursor: str | None, lim
     return services.batches.page(account_id, cursor=cursor, limit=limit)
 
 
-def results(services: Services, batch: BatchRecord, cursor: str | None, limit: int) -> Page[bytes]:
+def results(
+    services: Services,
+    batch: BatchRecord,
+    cursor: str | None,
+    limit: int,
+    shape: Shape = lambda envelope: envelope,
+) -> Page[bytes]:
     """Return envelopes (JSON) of a batch's items in the order of their names, ended or not.
 
-    Raises ValidationFailed on a cursor that is none.
+    ``shape`` is applied to each. A page of `PAGE_MOST` bytes ends there; its cursor goes on. Raises
+    ValidationFailed on a cursor that is none, StoreUnavailable.
     """
     start = read_cursor(cursor)
-    page = list(_envelopes(services, batch, start, limit))
+    page: list[bytes] = []
+    size = 0
+    for envelope in _read(services, batch, start, start + limit):
+        page.append(shape(envelope))
+        size += len(page[-1])
+        if size >= PAGE_MOST:
+            break
     following = start + len(page)
     return Page(page, str(following) if page and following < batch.total else None)
 
 
 def all_results(services: Services, batch: BatchRecord, start: int) -> Iterator[bytes]:
     """Yield envelopes (JSON) from item ``start`` (from 0) on; few are held in memory at a time."""
-    while start < batch.total:
-        for envelope in _envelopes(services, batch, start, RESULTS_AT_ONCE):
-            yield envelope
-            start += 1
+    return _read(services, batch, start, batch.total)
+
+
+def _read(services: Services, batch: BatchRecord, start: int, end: int) -> Iterator[bytes]:
+    """Yield the envelopes from item ``start`` to before ``end``, or the last one; read a few at a time."""
+    end = min(end, batch.total)
+    for first in range(start, end, RESULTS_AT_ONCE):
+        yield from _envelopes(services, batch, first, min(RESULTS_AT_ONCE, end - first))
 
 
 def read_cursor(cursor: str | None) -> int:

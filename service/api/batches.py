@@ -179,7 +179,8 @@ class Results(MethodView):
     def get(self, query: dict[str, Any], batch_id: str) -> Response:
         """Read the results of a batch, in the order of its names
 
-        What has not ended yet is listed as it is. With `Accept: application/x-ndjson`, or `format=ndjson`,
+        What has not ended yet is listed as it is. A page ends at about 16 MB, maybe with fewer than `limit`:
+        go on with `nextCursor` until that is null. With `Accept: application/x-ndjson`, or `format=ndjson`,
         all of them are streamed from the cursor on, one envelope a line.
         """
         batch = find_batch(services(), account().account_id, batch_id)
@@ -188,10 +189,9 @@ class Results(MethodView):
             found = all_results(services(), batch, read_cursor(query.get("cursor")))
             lines = (shape(envelope) + b"\n" for envelope in found)
             return Response(stream_with_context(lines), content_type=NDJSON)
-        page = results(services(), batch, query.get("cursor"), query["limit"])
-        following = orjson.dumps(page.next_cursor)
-        listed = b",".join(shape(envelope) for envelope in page.items)
-        return Response(b'{"results":[%b],"nextCursor":%b}' % (listed, following), content_type=JSON)
+        page = results(services(), batch, query.get("cursor"), query["limit"], shape)
+        body = b'{"results":[%b],"nextCursor":%b}' % (b",".join(page.items), orjson.dumps(page.next_cursor))
+        return Response(body, content_type=JSON)
 
 
 @blueprint.route("/<batch_id>/cancel")
