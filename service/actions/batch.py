@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from service.domain import ids
 from service.domain.batches import EACH, BatchRecord, BatchSubmission
 from service.domain.dispatch import hand_over, publish_bulk
 from service.domain.envelopes import running
-from service.domain.errors import NotFound, ValidationFailed
+from service.domain.errors import NotFound, StoreUnavailable, StreamBroken, ValidationFailed
 from service.domain.namelists import NameList
 from service.domain.operations import STORIES
 from service.domain.options import PLAIN, Options
@@ -23,6 +24,9 @@ from service.domain.webhooks import check_url
 DETAILS_MOST = 100
 CANCELLED_AT_ONCE = 200
 RESULTS_AT_ONCE = 20  # results may be a megabyte each
+# For how long a stream that has begun waits for a store that is out, seconds.
+READ_PATIENCE = 5.0
+READ_EVERY = 0.5
 PAGE_MOST = 16 * 1024 * 1024  # bytes; a page that is larger ends before its limit
 GONE = "The result of this request has passed its lifetime, or was deleted."
 
@@ -136,9 +140,44 @@ def results(
     return Page(page, str(following) if page and following < batch.total else None)
 
 
-def all_results(services: Services, batch: BatchRecord, start: int) -> Iterator[bytes]:
-    """Yield envelopes (JSON) from item ``start`` (from 0) on; few are held in memory at a time."""
-    return _read(services, batch, start, batch.total)
+def all_results(
+    services: Services, batch: BatchRecord, start: int, give_up: Callable[[], bool] = lambda: False
+) -> Iterator[bytes]:
+    """Return the envelopes (JSON) from item ``start`` (from 0) on; few are held in memory at a time.
+
+    The first are read before it returns: raises StoreUnavailable. For the others a store that is out is
+    tried again for `READ_PATIENCE`, unless ``give_up`` says to stop; then the iterator raises StreamBroken.
+    """
+    return _following(services, batch, start, _chunk(services, batch, start), give_up)
+
+
+def _following(
+    services: Services, batch: BatchRecord, start: int, chunk: list[bytes], give_up: Callable[[], bool]
+) -> Iterator[bytes]:
+    while chunk:
+        start += len(chunk)
+        yield from chunk
+        chunk = []  # let go of before the next ones are unpacked
+        if start < batch.total:
+            chunk = _patiently(services, batch, start, give_up)
+
+
+def _patiently(
+    services: Services, batch: BatchRecord, start: int, give_up: Callable[[], bool]
+) -> list[bytes]:
+    """Read through a short outage of the store: who has half of a stream would have to begin anew."""
+    deadline = time.monotonic() + READ_PATIENCE
+    while True:
+        try:
+            return _chunk(services, batch, start)
+        except StoreUnavailable as error:
+            if time.monotonic() > deadline or give_up():
+                raise StreamBroken from error
+            time.sleep(READ_EVERY)
+
+
+def _chunk(services: Services, batch: BatchRecord, start: int) -> list[bytes]:
+    return list(_envelopes(services, batch, start, RESULTS_AT_ONCE))
 
 
 def _read(services: Services, batch: BatchRecord, start: int, end: int) -> Iterator[bytes]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
-from flask import Response, current_app, request, stream_with_context
+import structlog
+from flask import Response, current_app, request
 from flask.views import MethodView
 
 from service.actions.batch import (
@@ -31,7 +32,7 @@ from service.api.batch_schemas import (
     WaitSchema,
 )
 from service.api.blueprint import ApiBlueprint
-from service.api.context import account, require_account, services, wait_for_batch
+from service.api.context import account, context, require_account, services, wait_for_batch
 from service.api.fetches import IDEMPOTENCY_HEADER, options_in
 from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
@@ -45,8 +46,10 @@ from service.domain.batches import (
     view,
 )
 from service.domain.envelopes import timestamp
-from service.domain.errors import UnsupportedMediaType, ValidationFailed
+from service.domain.errors import StoryhookError, UnsupportedMediaType, ValidationFailed
 from service.domain.namelists import Entry, NameList
+
+log = structlog.get_logger(__name__)
 
 NDJSON = "application/x-ndjson"
 
@@ -181,14 +184,16 @@ class Results(MethodView):
 
         What has not ended yet is listed as it is. A page ends at about 16 MB, maybe with fewer than `limit`:
         go on with `nextCursor` until that is null. With `Accept: application/x-ndjson`, or `format=ndjson`,
-        all of them are streamed from the cursor on, one envelope a line.
+        all of them are streamed from the cursor on, one envelope a line. A stream that cannot be
+        brought to its end says so in its last line, the only one without a `requestId`: `{"success": false,
+        "code": "store_unavailable", "error": "... cut off here: go on with cursor=40.", "nextCursor": "40"}`.
         """
         batch = find_batch(services(), account().account_id, batch_id)
         shape = _whole if query["data"] else _without_data
         if _wants_ndjson(query.get("format")):
-            found = all_results(services(), batch, read_cursor(query.get("cursor")))
-            lines = (shape(envelope) + b"\n" for envelope in found)
-            return Response(stream_with_context(lines), content_type=NDJSON)
+            start = read_cursor(query.get("cursor"))
+            found = all_results(services(), batch, start, context().stopping.is_set)
+            return Response(_lines(map(shape, found), start), content_type=NDJSON)
         page = results(services(), batch, query.get("cursor"), query["limit"], shape)
         body = b'{"results":[%b],"nextCursor":%b}' % (b",".join(page.items), orjson.dumps(page.next_cursor))
         return Response(body, content_type=JSON)
@@ -213,6 +218,29 @@ def _wants_ndjson(form: str | None) -> bool:
     if form is not None:
         return form == "ndjson"
     return request.accept_mimetypes.best_match([JSON, NDJSON]) == NDJSON
+
+
+def _lines(envelopes: Iterator[bytes], cursor: int) -> Iterator[bytes]:
+    """Yield the envelopes from ``cursor`` on as lines; where they break off, a last line that says so.
+
+    The server ends a body that raises as if it were complete, where its length was not told.
+    """
+    try:
+        for envelope in envelopes:
+            yield envelope + b"\n"
+            cursor += 1
+    except StoryhookError as error:
+        yield _cut_off(error, cursor)
+    except Exception as error:
+        log.exception("batches.stream_broken", error=str(error))
+        yield _cut_off(StoryhookError(), cursor)
+
+
+def _cut_off(error: StoryhookError, cursor: int) -> bytes:
+    log.warning("batches.cut_off", code=error.code, cursor=cursor)
+    sentence = f"{error.message} The results are cut off here: go on with cursor={cursor}."
+    line = {"success": False, "code": error.code, "error": sentence, "nextCursor": str(cursor)}
+    return orjson.dumps(line) + b"\n"
 
 
 def _whole(envelope: bytes) -> bytes:

@@ -165,6 +165,14 @@ class StoreUnavailable(StoryhookError):
         super().__init__(message, retry_after=retry_after)
 
 
+class StreamBroken(StoryhookError):
+    """The store went away in the middle of a body; its status was sent, so that its last line tells."""
+
+    code = "store_unavailable"
+    status = 503
+    default_message = "The service's store does not answer any more."
+
+
 class ArchiveUnavailable(StoryhookError):
     """The archive's files cannot be read or written right now."""
 

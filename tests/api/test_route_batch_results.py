@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from service.actions import batch as actions
 from service.app import create_app
 from service.domain.errors import StoreUnavailable
+from service.stores import keys
 from tests.api.support import BATCH, Front, assert_error
 
 NAMES = [f"name{number}" for number in range(45)]
@@ -102,3 +103,85 @@ def test_a_page_that_breaks_is_503_and_no_half_page(quick: Callable[..., Front])
     batch_id = accepted(front)
     broken = watched(front, Watched(front, out=lambda read: read == 2))
     assert_error(results(broken, batch_id, "?limit=200"), 503, "service_unavailable")
+
+
+# --- the stream ------------------------------------------------------------------------------------
+
+
+def lines_of(response: TestResponse) -> list[dict[str, Any]]:
+    assert response.status_code == 200, response.text
+    assert response.data.endswith(b"\n")
+    return [json.loads(line) for line in response.data.splitlines()]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is out is waited for hardly at all."""
+    monkeypatch.setattr(actions, "READ_EVERY", 0.0)
+    monkeypatch.setattr(actions, "READ_PATIENCE", 0.0)
+
+
+def test_a_stream_outlasts_a_short_outage(
+    quick: Callable[..., Front], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "READ_EVERY", 0.0)
+    monkeypatch.setattr(actions, "READ_PATIENCE", 3_600.0)
+    front = quick()
+    batch_id = accepted(front)
+    requests = Watched(front, out=lambda read: read in {2, 3, 4, 6})
+    lines = lines_of(results(watched(front, requests), batch_id, "?format=ndjson"))
+    assert [each["username"] for each in lines] == NAMES
+    assert requests.asked == [20, 20, 20, 20, 20, 5, 5], "what failed was asked for again, and nothing else"
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("query", ["", "&data=false"])
+def test_a_stream_that_breaks_says_so_in_its_last_line_and_where_to_go_on(
+    quick: Callable[..., Front], query: str
+) -> None:
+    front = quick()
+    batch_id = accepted(front)
+    broken = watched(front, Watched(front, out=lambda read: read > 2))
+    *lines, last = lines_of(results(broken, batch_id, f"?format=ndjson&cursor=3{query}"))
+    assert [each["username"] for each in lines] == NAMES[3 : 3 + 2 * AT_ONCE]
+    assert all("requestId" in each for each in lines)
+    assert (last["success"], last["code"], last["nextCursor"]) == (False, "store_unavailable", "43")
+    assert "cut off" in last["error"]
+    assert last["error"].endswith("go on with cursor=43.")
+    assert set(last) == {"success", "code", "error", "nextCursor"}
+
+    rest = lines_of(results(front, batch_id, f"?format=ndjson&cursor={last['nextCursor']}{query}"))
+    assert [each["username"] for each in lines + rest] == NAMES[3:]
+
+
+def test_a_stream_that_cannot_begin_is_503(quick: Callable[..., Front]) -> None:
+    front = quick()
+    batch_id = accepted(front)
+    broken = watched(front, Watched(front, out=lambda _: True))
+    assert_error(results(broken, batch_id, "?format=ndjson"), 503, "service_unavailable")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_result_that_cannot_be_read_does_not_make_a_stream_look_complete(
+    quick: Callable[..., Front],
+) -> None:
+    front = quick()
+    batch_id = accepted(front)
+    ended = results(front, batch_id, "?limit=45").json["results"][30]["requestId"]
+    front.work(ended)
+    front.redis.set(keys.result(ended), b"no gzip")
+    *lines, last = lines_of(results(front, batch_id, "?format=ndjson"))
+    assert [each["username"] for each in lines] == NAMES[:20]
+    assert (last["code"], last["nextCursor"]) == ("internal_error", "20")
+
+
+def test_a_stream_is_not_tried_again_when_the_process_ends(
+    quick: Callable[..., Front], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "READ_PATIENCE", 3_600.0)
+    front = quick()
+    batch_id = accepted(front)
+    broken = watched(front, Watched(front, out=lambda read: read > 1))
+    broken.app.extensions["storyhook"].stopping.set()
+    *_, last = lines_of(results(broken, batch_id, "?format=ndjson"))
+    assert (last["code"], last["nextCursor"]) == ("store_unavailable", "20")
