@@ -23,11 +23,11 @@ from service.domain.errors import (
     UpstreamTimeout,
 )
 from service.domain.links import CDN_HOSTS, is_media_url
+from service.domain.policy import BODY_LIMIT
 from service.domain.ports.media import MediaFile
 from service.egress import Egress, EgressError, Resolver, Stream, system_resolver
 
 USER_AGENT = f"Storyhook/{__version__}"
-TOTAL_TIMEOUT = 600.0  # seconds for one file, also for a caller who reads slowly
 
 # 403 is what an address with an expired or a wrong signature gets.
 _GONE = frozenset({403, 404, 410})
@@ -51,7 +51,7 @@ class Media:
         redirect_to: str | None = None,
         connect_timeout: float,
         idle_timeout: float,
-        total_timeout: float = TOTAL_TIMEOUT,
+        total_timeout: float = BODY_LIMIT,
         resolver: Resolver = system_resolver,
     ) -> None:
         self._hosts = tuple(hosts)

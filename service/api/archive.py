@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 from flask import Response, after_this_request, request
@@ -10,7 +11,8 @@ from marshmallow import fields
 from werkzeug.wrappers import Response as BaseResponse
 
 from service.api.blueprint import ApiBlueprint
-from service.api.context import services
+from service.api.bodies import in_time, sent
+from service.api.context import place_needed, services
 from service.api.schemas import ErrorSchema, WireSchema
 from service.domain.archive import TYPES
 from service.domain.ports.archive import StoredFile
@@ -37,6 +39,7 @@ class ArchivedFile(MethodView):
     @blueprint.alt_response(403, schema=ErrorSchema, description="The link is wrong, or has expired")
     @blueprint.alt_response(404, schema=ErrorSchema, description="The file is gone")
     @blueprint.alt_response(416, schema=ErrorSchema, description="Range begins past the end of the file")
+    @blueprint.alt_response(503, schema=ErrorSchema, description="Too many wait or download already")
     @blueprint.doc(security=[])
     def get(self, query: dict[str, Any], name: str) -> Response:
         """Get a file of the archive
@@ -45,21 +48,23 @@ class ArchivedFile(MethodView):
         """
         archive = services().archive
         archive.check(name, query["expires"], query["signature"])
-        file = archive.open(name)
-        try:
-            response = _response(file, name)
-        except BaseException:
-            file.close()
-            raise
-        response.call_on_close(file.close)
+        with ExitStack() as held:
+            # For as long as the file is sent, which is after this function has returned.
+            held.enter_context(place_needed())
+            file = archive.open(name)
+            held.callback(file.close)
+            response = _response(file, name, held)
         left = max(int(query["expires"]) - services().clock() // 1000, 0)
         response.headers["Cache-Control"] = f"private, max-age={left}, immutable"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
 
-def _response(file: StoredFile, name: str) -> Response:
-    """Return the file, the part of it that is asked for, or that it has not changed."""
+def _response(file: StoredFile, name: str, held: ExitStack) -> Response:
+    """Return the file, the part of it that is asked for, or that it has not changed.
+
+    A response that has a body takes over what is ``held``.
+    """
     digest, _, suffix = name.partition(".")
     if request.if_none_match.contains_weak(digest):
         response = Response(status=304)
@@ -67,8 +72,12 @@ def _response(file: StoredFile, name: str) -> Response:
         return response
     asked = _asked(digest, file.size)
     first, last = asked or (0, file.size - 1)
-    response = Response(
-        file.chunks(first, last), 206 if asked else 200, content_type=TYPES[suffix], direct_passthrough=True
+    response = sent(
+        in_time(file.chunks(first, last), services().policy.body_limit),
+        held.pop_all(),
+        206 if asked else 200,
+        content_type=TYPES[suffix],
+        direct_passthrough=True,
     )
     response.set_etag(digest)
     response.headers["Content-Length"] = str(last + 1 - first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from flask.views import MethodView
 
 from service.actions.batch import (
     BatchOptions,
+    Shape,
     all_results,
     cancel_batch,
     find_batch,
@@ -32,7 +34,8 @@ from service.api.batch_schemas import (
     WaitSchema,
 )
 from service.api.blueprint import ApiBlueprint
-from service.api.context import account, context, require_account, services, wait_for_batch
+from service.api.bodies import in_time, sent
+from service.api.context import account, context, place_needed, require_account, services, wait_for_batch
 from service.api.fetches import IDEMPOTENCY_HEADER, options_in
 from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
@@ -191,9 +194,7 @@ class Results(MethodView):
         batch = find_batch(services(), account().account_id, batch_id)
         shape = _whole if query["data"] else _without_data
         if _wants_ndjson(query.get("format")):
-            start = read_cursor(query.get("cursor"))
-            found = all_results(services(), batch, start, context().stopping.is_set)
-            return Response(_lines(map(shape, found), start), content_type=NDJSON)
+            return _streamed(batch, read_cursor(query.get("cursor")), shape)
         page = results(services(), batch, query.get("cursor"), query["limit"], shape)
         body = b'{"results":[%b],"nextCursor":%b}' % (b",".join(page.items), orjson.dumps(page.next_cursor))
         return Response(body, content_type=JSON)
@@ -218,6 +219,16 @@ def _wants_ndjson(form: str | None) -> bool:
     if form is not None:
         return form == "ndjson"
     return request.accept_mimetypes.best_match([JSON, NDJSON]) == NDJSON
+
+
+def _streamed(batch: BatchRecord, start: int, shape: Shape) -> Response:
+    """Return the results from item ``start`` on. Raises StoreUnavailable, also when all places are taken."""
+    with ExitStack() as held:
+        # For as long as they are sent, which is after this function has returned.
+        held.enter_context(place_needed())
+        found = all_results(services(), batch, start, context().stopping.is_set)
+        lines = _lines(in_time(map(shape, found), services().policy.body_limit), start)
+        return sent(lines, held.pop_all(), content_type=NDJSON)
 
 
 def _lines(envelopes: Iterator[bytes], cursor: int) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import orjson
 from flask import Response, request
 
+from service.api.bodies import sent
 from service.api.context import place_needed, services
 from service.api.results import result_of
 from service.domain.credits import ADJUSTMENT
@@ -59,8 +60,8 @@ def _opened(record: RequestRecord, url: str, asked: str | None) -> Iterator[Medi
 
 
 def _response(stream: MediaStream, filename: str, held: ExitStack) -> Response:
-    response = Response(_pieces(stream, held), stream.status, content_type=stream.content_type)
-    response.call_on_close(held.close)
+    # Its time is that of the stream, see `service.media`.
+    response = sent(stream.chunks(), held, stream.status, content_type=stream.content_type)
     headers = {
         "Content-Length": stream.content_length,
         "Content-Range": stream.content_range,
@@ -72,11 +73,6 @@ def _response(stream: MediaStream, filename: str, held: ExitStack) -> Response:
         if value is not None:
             response.headers[name] = str(value)
     return response
-
-
-def _pieces(stream: MediaStream, held: ExitStack) -> Iterator[bytes]:
-    with held:
-        yield from stream.chunks()
 
 
 def _range() -> str | None:

@@ -173,6 +173,14 @@ class StreamBroken(StoryhookError):
     default_message = "The service's store does not answer any more."
 
 
+class StreamTimeout(StoryhookError):
+    """A body was read for longer than a thread is held for one; its status was sent long ago."""
+
+    code = "stream_timeout"
+    status = 408
+    default_message = "This was read too slowly: the time for one answer is up."
+
+
 class ArchiveUnavailable(StoryhookError):
     """The archive's files cannot be read or written right now."""
 

@@ -11,6 +11,7 @@ from service.domain.deliveries import DEFAULT_SCHEDULE
 
 LEASE_MARGIN = 15  # seconds
 POLL_WAIT_MAX = 60  # seconds; the longest long-poll
+BODY_LIMIT = 600.0  # seconds for a body that is sent in pieces, also to a caller who reads slowly
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Policy:
     webhook_ca_file: str | None = None
     sync_deadline: float = 25.0
     sync_deadline_max: float = 60.0
+    body_limit: float = BODY_LIMIT
     result_ttl: int = 8 * 86_400
     lease: int = 90
     max_attempts: int = 5

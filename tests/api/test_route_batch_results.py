@@ -185,3 +185,56 @@ def test_a_stream_is_not_tried_again_when_the_process_ends(
     broken.app.extensions["storyhook"].stopping.set()
     *_, last = lines_of(results(broken, batch_id, "?format=ndjson"))
     assert (last["code"], last["nextCursor"]) == ("store_unavailable", "20")
+
+
+# --- a place, and a time ---------------------------------------------------------------------------
+
+
+def free(front: Front) -> int:
+    """How many places to wait, download or read a stream there are left."""
+    return int(front.app.extensions["storyhook"].waiters._value)
+
+
+def begun(front: Front, batch_id: str) -> TestResponse:
+    """Begin to read a stream."""
+    path = f"/api/batches/{batch_id}/results?format=ndjson"
+    response = front.client.get(path, headers=front.me.headers, buffered=False)
+    next(iter(response.response))
+    return response
+
+
+def test_a_stream_takes_a_place_for_as_long_as_it_is_read(quick: Callable[..., Front]) -> None:
+    front = quick(sync_waiters=1)
+    batch_id = accepted(front)
+    stream = begun(front, batch_id)
+    told = assert_error(results(front, batch_id, "?format=ndjson"), 503, "service_unavailable")
+    assert "download" in told["error"]
+    assert results(front, batch_id).status_code == 200, "a page holds nobody up"
+    stream.close()
+    assert free(front) == 1
+    assert len(lines_of(results(front, batch_id, "?format=ndjson"))) == len(NAMES)
+    assert free(front) == 1
+
+
+@pytest.mark.parametrize("query", ["?format=ndjson&cursor=x", "?format=ndjson&cursor=99", "?format=ndjson"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_place_comes_back_whatever_was_asked(
+    quick: Callable[..., Front], query: str, method: str
+) -> None:
+    front = quick(sync_waiters=1)
+    front.call(method, f"/api/batches/{accepted(front)}/results{query}").close()
+    assert free(front) == 1
+
+
+def test_the_place_comes_back_when_a_stream_cannot_begin(quick: Callable[..., Front]) -> None:
+    front = quick(sync_waiters=1)
+    broken = watched(front, Watched(front, out=lambda _: True))
+    assert results(broken, accepted(front), "?format=ndjson").status_code == 503
+    assert free(broken) == 1
+
+
+def test_a_stream_that_is_read_too_slowly_says_so_in_its_last_line(quick: Callable[..., Front]) -> None:
+    front = quick(body_limit=-1.0)
+    [last] = lines_of(results(front, accepted(front), "?format=ndjson&cursor=7"))
+    assert (last["success"], last["code"], last["nextCursor"]) == (False, "stream_timeout", "7")
+    assert last["error"].endswith("go on with cursor=7.")
