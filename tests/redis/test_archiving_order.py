@@ -32,7 +32,7 @@ class Archive:
         self.during: Callable[[], None] = lambda: None
         self.ended_before: list[list[str]] = []
 
-    def keep(self, data: dict[str, Any], owner: str, go_on: Callable[[], None]) -> dict[str, Any]:
+    def keep(self, data: dict[str, Any], *_: object) -> dict[str, Any]:
         self.ended_before.append(self.look())
         self.during()
         return data
