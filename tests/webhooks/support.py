@@ -237,8 +237,9 @@ def open_sockets() -> set[str]:
 
 
 def helpers() -> set[str]:
-    """Return the names of the threads; those that resolve names stay and are not told of."""
-    return {thread.name for thread in threading.enumerate() if not thread.name.startswith("resolver")}
+    """Return the names of the threads, less those that stay: they resolve names and keep the deadlines."""
+    stay = ("resolver", "alarms")
+    return {thread.name for thread in threading.enumerate() if not thread.name.startswith(stay)}
 
 
 @contextmanager
