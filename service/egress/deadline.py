@@ -15,6 +15,7 @@ class Deadline:
     """Cuts the connection of this thread when the time is up, wherever it stands.
 
     A timeout of a socket starts anew with every byte; a receiver that drips would never meet it.
+    `cancel` has to be called, or the connection stays open until the time is up.
     """
 
     _of_thread = threading.local()
@@ -49,6 +50,7 @@ class Deadline:
         """Cut nothing any more."""
         if self._alarm is not None:
             self._alarm.cancel()
+        self._let_go()
 
     def _begin(self) -> None:
         self._alarm = self._alarms.set(self._ends_at - time.monotonic(), self._cut)
@@ -58,6 +60,18 @@ class Deadline:
         if self._line is not None:
             with suppress(OSError):
                 self._line.shutdown(socket.SHUT_RDWR)
+        self._let_go()
+
+    def _hold_on_to(self, line: socket.socket) -> None:
+        self._let_go()
+        self._line = line.dup()
+        if self.passed:
+            self._cut()
+
+    def _let_go(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
 
     @classmethod
     def at_most(cls, seconds: float) -> float:
@@ -67,9 +81,11 @@ class Deadline:
 
     @classmethod
     def watch(cls, line: socket.socket) -> None:
-        """Make ``line`` the connection that is cut."""
+        """Make ``line`` the connection that is cut, also when it was closed meanwhile. Raises OSError.
+
+        http.client closes a connection as soon as an answer says that it is the last one, and its body
+        goes on: so the deadline has a handle of its own.
+        """
         current = getattr(cls._of_thread, "current", None)
         if current is not None:
-            current._line = line
-            if current.passed:
-                current._cut()
+            current._hold_on_to(line)

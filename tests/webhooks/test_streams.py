@@ -18,6 +18,13 @@ from tests.webhooks.support import DIALS, Line, Names, Server, answering, leavin
 MEBIBYTE = 1024 * 1024
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+# Heads of answers after which the connection counts as closed, before the body is read.
+LAST = [
+    HEAD + b"Connection: close\r\nContent-Length: 100000\r\n\r\n",
+    HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n",
+    HEAD + b"\r\n",
+    b"HTTP/1.0 200 OK\r\n\r\n",
+]
 PATIENCE = 20.0
 
 
@@ -124,12 +131,25 @@ def test_silence_ends_it_and_bytes_that_come_do_not() -> None:
         CHUNKED + b"1\r\nx\r\n0\r\n",  # a trailer that never ends
         b"",  # a status line that never ends
         HEAD,
+        *LAST,
     ],
 )
 def test_dripping_ends_with_the_time_for_all_of_it(endless: bytes) -> None:
     with Server(saying(endless, then=lambda line: line.drip(b"1"))) as server:
         started = time.monotonic()
         assert ending(way_out(total=0.5), server.url)[1] == "timeout"
+        assert time.monotonic() - started < PATIENCE
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("head", LAST)
+def test_so_does_silence_that_could_be_borne_longer(certificate: Certificate, head: bytes, tls: bool) -> None:
+    names = Names({"hooks.example": ["127.0.0.1"]})
+    egress = way_out(total=0.5, resolver=names, ca_file=str(certificate.file))
+    with Server(saying(head, then=Line.hold), tls=certificate.server() if tls else None) as server:
+        started = time.monotonic()
+        scheme = "https" if tls else "http"
+        assert ending(egress, f"{scheme}://hooks.example:{server.port}/") == (b"", "timeout")
         assert time.monotonic() - started < PATIENCE
 
 

@@ -28,6 +28,8 @@ PATIENCE = 20.0
 BUFFERED = 1024 * 1024
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+LAST = HEAD + b"Connection: close\r\n"
+OLD = b"HTTP/1.0 200 OK\r\n"
 MEBIBYTE = 1024 * 1024
 
 
@@ -102,6 +104,18 @@ NEVER_ENDING: dict[str, tuple[Callable[[Line], None], str]] = {
         "timeout",
     ),
 }
+# The connection counts as closed before the body is read where an answer says that it is the last.
+NEVER_ENDING_LAST: dict[str, tuple[Callable[[Line], None], str]] = {
+    name: (say(head, lambda line, piece=piece: line.drip(piece)), "timeout")  # type: ignore[misc]
+    for name, head, piece in (
+        ("drips its last body", LAST + b"Content-Length: 9000\r\n\r\n", b"a"),
+        ("drips its last chunks", LAST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+        ("drips a body of HTTP/1.0", OLD + b"Content-Length: 9000\r\n\r\n", b"a"),
+        ("drips a body of HTTP/1.0 without a length", OLD + b"\r\n", b"a"),
+        ("drips a body without a length", HEAD + b"\r\n", b"a"),
+    )
+}
+NEVER_ENDING |= NEVER_ENDING_LAST
 ENDLESS: dict[str, tuple[Callable[[Line], None], str]] = {
     "endless headers": (say(HEAD, lambda line: line.flood(b"X-A: a\r\n" * 100)), "bad_answer"),
     "endless large headers": (
@@ -332,7 +346,9 @@ def test_a_tls_handshake_that_comes_to_nothing_ends_in_time(certificate: Certifi
     assert outcome.seconds < TOTAL + SLACK
 
 
-@pytest.mark.parametrize("behaviour", ["drips its body", "drips headers", "accepts and never answers"])
+@pytest.mark.parametrize(
+    "behaviour", ["drips its body", "drips headers", "accepts and never answers", *NEVER_ENDING_LAST]
+)
 def test_behind_tls_the_limits_are_the_same(certificate: Certificate, behaviour: str) -> None:
     tls = egress(
         allow=["hooks.example"],
