@@ -24,6 +24,10 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         self.passed = False
         self._ends_at = time.monotonic() + seconds
+        self._is_over = False
+        # Held for a system call or two that do not wait, so that the thread of all alarms does not either.
+        # Reentrant: the garbage collector may run meanwhile, and close the stream this one is for.
+        self._lock = threading.RLock()
         self._line: socket.socket | None = None
         self._alarm: Alarm | None = None
 
@@ -47,26 +51,34 @@ class Deadline:
             self._of_thread.current = None
 
     def cancel(self) -> None:
-        """Cut nothing any more."""
+        """Cut nothing any more, from when this returns."""
         if self._alarm is not None:
             self._alarm.cancel()
-        self._let_go()
+        with self._lock:  # the alarm may be ringing already
+            self._is_over = True
+            self._let_go()
 
     def _begin(self) -> None:
         self._alarm = self._alarms.set(self._ends_at - time.monotonic(), self._cut)
 
     def _cut(self) -> None:
-        self.passed = True
-        if self._line is not None:
-            with suppress(OSError):
-                self._line.shutdown(socket.SHUT_RDWR)
-        self._let_go()
+        with self._lock:
+            if self._is_over:
+                return
+            self.passed = True
+            if self._line is not None:
+                with suppress(OSError):
+                    self._line.shutdown(socket.SHUT_RDWR)
+            self._let_go()
 
     def _hold_on_to(self, line: socket.socket) -> None:
-        self._let_go()
-        self._line = line.dup()
-        if self.passed:
-            self._cut()
+        with self._lock:
+            self._let_go()
+            if self._is_over:
+                return
+            self._line = line.dup()
+            if self.passed:
+                self._cut()
 
     def _let_go(self) -> None:
         line, self._line = self._line, None
