@@ -92,12 +92,14 @@ class Deadline:
         return seconds if current is None else max(min(seconds, current._ends_at - time.monotonic()), 0.01)
 
     @classmethod
-    def watch(cls, line: socket.socket) -> None:
-        """Make ``line`` the connection that is cut, also when it was closed meanwhile. Raises OSError.
+    def watch(cls, line: socket.socket) -> Deadline | None:
+        """Make ``line`` the connection that is cut, also when it was closed meanwhile; return by whom.
 
+        None when this thread has no deadline. Raises OSError when there is no room for another handle:
         http.client closes a connection as soon as an answer says that it is the last one, and its body
-        goes on: so the deadline has a handle of its own.
+        goes on, so the deadline has one of its own.
         """
-        current = getattr(cls._of_thread, "current", None)
+        current: Deadline | None = getattr(cls._of_thread, "current", None)
         if current is not None:
             current._hold_on_to(line)
+        return current

@@ -74,13 +74,14 @@ def pool_manager(
     class Guarded(HTTPConnection):
         response_class = response
         _line: socket.socket | None = None
+        _deadline: Deadline | None = None
 
         def _new_conn(self) -> socket.socket:
             sock = dialler.dial(self._dns_host, self.port, self.socket_options)
             # A second handle on the connection: TLS takes the first one over, also while it is
             # still shaking hands, and the deadline must be able to cut it all the same.
             self._line = sock.dup()
-            Deadline.watch(self._line)
+            self._deadline = Deadline.watch(self._line)
             return sock
 
         def connect(self) -> None:
@@ -89,8 +90,14 @@ def pool_manager(
 
         def request(self, *args: Any, **kwargs: Any) -> None:
             if self._line is not None:
-                Deadline.watch(self._line)
+                self._deadline = Deadline.watch(self._line)
             super().request(*args, **kwargs)
+
+        def come_to_rest(self) -> None:
+            """Hear that the exchange is over: its deadline must not cut that of somebody else."""
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
 
         def close(self) -> None:
             super().close()
@@ -104,7 +111,13 @@ def pool_manager(
     class Pool(urllib3.HTTPConnectionPool):
         ConnectionCls = Guarded
 
-    class TlsPool(urllib3.HTTPSConnectionPool):
+        def _put_conn(self, conn: Any) -> None:
+            # urllib3 does this with the last byte of a body, before whoever reads it knows that it is.
+            if conn is not None:
+                conn.come_to_rest()
+            super()._put_conn(conn)
+
+    class TlsPool(Pool, urllib3.HTTPSConnectionPool):
         ConnectionCls = GuardedTls
 
     manager = urllib3.PoolManager(KEPT_HOSTS, maxsize=KEPT_CONNECTIONS, ssl_context=context)

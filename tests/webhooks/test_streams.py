@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
+import urllib3
 
 from service.domain.addresses import parse_policy
 from service.egress import Egress, EgressError
+from service.egress.alarms import Alarm
+from service.egress.deadline import Deadline
 from tests.conftest import await_true
 from tests.webhooks.conftest import Certificate
 from tests.webhooks.support import DIALS, Line, Names, Server, answering, leaving_nothing
@@ -210,6 +214,75 @@ def test_a_connection_whose_body_was_read_is_used_again_and_no_other() -> None:
             pass
         assert ending(egress, server.url) == (b"hello", "")
         assert server.connections == 2
+
+
+@pytest.fixture
+def alarms(monkeypatch: pytest.MonkeyPatch) -> list[Alarm]:
+    """The alarms that are set from now on, in this order; they ring when they are told to."""
+    alarms: list[Alarm] = []
+
+    class ByHand:
+        def set(self, seconds: float, call: Callable[[], None]) -> Alarm:
+            alarms.append(Alarm(call))
+            return alarms[-1]
+
+    monkeypatch.setattr(Deadline, "_alarms", ByHand())
+    return alarms
+
+
+def test_the_time_of_a_stream_is_over_with_its_last_byte(alarms: list[Alarm]) -> None:
+    """Its connection is somebody else's then, also while the reader has not asked for the end."""
+    proceed = threading.Event()
+
+    def serve(line: Line) -> None:
+        line.request()
+        line.send(HEAD + b"Content-Length: 5\r\n\r\nhello")
+        line.request()
+        line.send(HEAD + b"Content-Length: 5\r\n\r\nhe")
+        assert proceed.wait(30)
+        line.send(b"llo")
+
+    egress = way_out()
+    with Server(serve) as server, egress.get(server.url, {}) as first:
+        chunks = first.chunks()
+        received = b""
+        while len(received) < 5:
+            received += next(chunks)
+        with egress.get(server.url, {}) as second:
+            alarms[0].ring()
+            proceed.set()
+            assert b"".join(second.chunks()) == b"hello"
+        assert list(chunks) == []  # nor is it told that it was late: it had everything in time
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_connection_that_is_kept_is_nobodys_to_cut(
+    alarms: list[Alarm],
+    monkeypatch: pytest.MonkeyPatch,
+    certificate: Certificate,
+    method: str,
+    scheme: str,
+) -> None:
+    """It is kept while the last byte is read, before the reader hears of that."""
+    put_back = urllib3.HTTPConnectionPool._put_conn
+
+    def put_back_and_ring(*what: object) -> None:
+        put_back(*what)  # type: ignore[arg-type]
+        alarms[-1].ring()
+
+    monkeypatch.setattr(urllib3.HTTPConnectionPool, "_put_conn", put_back_and_ring)
+    egress = way_out(resolver=Names({"hooks.example": ["127.0.0.1"]}), ca_file=str(certificate.file))
+
+    def body(url: str) -> bytes:
+        return ending(egress, url)[0] if method == "GET" else egress.post(url, b"{}", {}).body
+
+    tls = certificate.server() if scheme == "https" else None
+    with Server(answering(HEAD + b"Content-Length: 5\r\n\r\nhello"), tls=tls) as server:
+        url = f"{scheme}://hooks.example:{server.port}/"
+        assert [body(url) for _ in range(3)] == [b"hello"] * 3
+        assert server.connections == 1
 
 
 def test_chunks_that_nobody_wants_any_more_close_the_connection() -> None:
