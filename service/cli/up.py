@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -36,13 +36,15 @@ class Unbuffered:
     """Standard output for whoever prints also in a signal handler, as honcho does.
 
     Python's own refuses that while it is printing (RuntimeError: reentrant call), so that Ctrl-C at the
-    wrong moment left everything running.
+    wrong moment left everything running. For the same reason what nobody takes any more is dropped:
+    in `storyhook up | tee log`, Ctrl-C may end the reader first.
     """
 
     def write(self, text: str) -> int:
         left = text.encode("utf-8", "replace")
-        while left:
-            left = left[os.write(sys.stdout.fileno(), left) :]
+        with suppress(OSError):
+            while left:
+                left = left[os.write(sys.stdout.fileno(), left) :]
         return len(text)
 
     def flush(self) -> None:
@@ -163,7 +165,7 @@ def _announce(stack: local.Stack, ready: Path, ends: Callable[[], bool]) -> None
     if stack.simulated:
         urls["simulatedInstagram"] = stack.environment["SIMULATED_INSTAGRAM_URL"]
     local.write_private(ready, json.dumps({**urls, "apiKey": api_key}))
-    click.echo(_banner(stack, api_key))
+    Unbuffered().write(f"{_banner(stack, api_key)}\n")
 
 
 def _await_ready(stack: local.Stack, ends: Callable[[], bool]) -> None:

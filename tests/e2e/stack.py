@@ -204,7 +204,7 @@ class Stack:
 
     def what_is_left(self) -> list[str]:
         """Return what a stopped stack has left behind: processes, ports, files out of place."""
-        left = [f"process group {group}" for group in self._groups if _lives(group)]
+        left = [f"process group {group}" for group in self._groups if group_lives(group)]
         left += [f"port {port} ({name})" for name, port in self.plan.ports().items() if _listens(port)]
         left += [f"temporary file {path}" for path in self.temporary.rglob("*")]
         expected = {"var", "tmp", "log", "Procfile"}
@@ -359,7 +359,7 @@ def leaving_nothing(stack: Stack) -> Iterator[Stack]:
         shutil.rmtree(stack.home)
 
 
-def _lives(group: int) -> bool:
+def group_lives(group: int) -> bool:
     """Tell whether a process group has a member that is more than a zombie."""
     try:
         os.killpg(group, 0)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 
 from tests.conftest import await_true
 from tests.e2e.clients import Customer
-from tests.e2e.stack import FOUNDATION, SERVICE, Stack, leaving_nothing
+from tests.e2e.stack import FOUNDATION, SERVICE, STOP_LIMIT, Stack, group_lives, leaving_nothing
 from tests.e2e.up import Up, has_children
 
 
@@ -63,6 +67,69 @@ def test_ctrl_c_in_the_middle_of_the_start_ends_it(home: Callable[[], Path]) -> 
         up.launch()
         await_true(lambda: has_children(up.process.pid))
         assert up.interrupt() == 0
+
+
+class Few:
+    """The part of `storyhook up` that starts and ends, with processes that do nothing but sleep.
+
+    To be used in a ``with`` block. ``first`` is what it does before; its descriptors are as Popen takes them.
+    """
+
+    NAMES = ("store", "web")
+    CODE = """
+from service.cli.up import StagedManager
+manager = StagedManager(lambda: None)
+for name in {names}:
+    manager.add_process(name, f"echo $$ > {{name}}.new; mv {{name}}.new {{name}}; exec sleep 600")
+manager.loop()
+with open("ended", "w") as ended:
+    ended.write(str(manager.returncode))
+"""
+
+    def __init__(self, folder: Path, *, first: str = "", **descriptors: Any) -> None:
+        self.folder = folder
+        code = first + self.CODE.format(names=self.NAMES)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=folder, start_new_session=True, **descriptors
+        )
+
+    def __enter__(self) -> Self:
+        await_true(lambda: all((self.folder / name).exists() for name in self.NAMES))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for group in (self.process.pid, *self.groups()):
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        self.process.wait()
+
+    def groups(self) -> list[int]:
+        """Return the process groups of what it started, each of which leads its own."""
+        files = [self.folder / name for name in self.NAMES]
+        return [int(file.read_text()) for file in files if file.exists()]
+
+    def end(self) -> int:
+        """Wait until it has ended, and left nothing; return why, as a shell tells it."""
+        self.process.wait(STOP_LIMIT)
+        assert not any(group_lives(group) for group in (self.process.pid, *self.groups()))
+        return int((self.folder / "ended").read_text())
+
+
+@pytest.mark.parametrize("output", ["gone", "full"])
+def test_it_ends_also_when_nobody_reads_what_it_prints(tmp_path: Path, output: str) -> None:
+    """As in `storyhook up | tee log` when Ctrl-C ends tee first."""
+    descriptors = os.pipe()
+    reader, writer = os.fdopen(descriptors[0], "rb"), os.fdopen(descriptors[1], "wb", buffering=0)
+    with reader, writer, Few(tmp_path, stdout=writer) as few:
+        if output == "gone":
+            reader.close()
+        else:
+            os.set_blocking(writer.fileno(), False)  # at its other holder as well
+            for size in (512, 1):
+                while writer.write(bytes(size)):
+                    pass
+        few.process.send_signal(signal.SIGINT)
+        assert few.end() == 130
 
 
 def test_a_line_may_be_printed_while_another_is() -> None:
