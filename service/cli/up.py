@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -29,7 +30,8 @@ START_LIMIT = 60.0
 STOP_LIMIT = 30.0
 # These go last, so that the others can finish what they do.
 FOUNDATION = frozenset({"store", "instagram"})
-INTERRUPTED = {130, 143}  # honcho's codes for Ctrl-C and SIGTERM: the ordinary end
+HUNG_UP = 129  # the terminal was closed
+INTERRUPTED = {HUNG_UP, 130, 143}  # and honcho's codes for Ctrl-C and SIGTERM: the ordinary end
 
 
 class Unbuffered:
@@ -66,6 +68,22 @@ class StagedManager(Manager):
         self._on_start = on_start
         self._kill_at = float("inf")
         self._terminating = False
+        self._pid = os.getpid()
+
+    def loop(self) -> None:
+        """Start everything, print what it says, and return when all of it has ended."""
+        # Who is called by nohup is to outlive the terminal.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._hang_up)
+        super().loop()
+
+    def _hang_up(self, *_: object) -> None:
+        """End as after Ctrl-C: in sessions of their own the processes do not hear of the terminal's end."""
+        # honcho's helpers inherit this; each has to wait for the end of the process it started.
+        if os.getpid() == self._pid:
+            self._system_print("SIGHUP received\n")
+            self.returncode = HUNG_UP
+            self.terminate()
 
     def _start(self) -> None:
         super()._start()

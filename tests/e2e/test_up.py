@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -62,11 +63,13 @@ def test_what_it_prints_works_and_ctrl_c_leaves_nothing(home: Callable[[], Path]
         assert up.process.wait(40) not in {0, 2}
 
 
-def test_ctrl_c_in_the_middle_of_the_start_ends_it(home: Callable[[], Path]) -> None:
+@pytest.mark.parametrize("told", ["by Ctrl-C", "that its terminal is closed"])
+def test_it_may_be_ended_in_the_middle_of_the_start(home: Callable[[], Path], told: str) -> None:
     with leaving_nothing(Up(home())) as up:
         up.launch()
         await_true(lambda: has_children(up.process.pid))
-        assert up.interrupt() == 0
+        assert (up.interrupt() if told == "by Ctrl-C" else up.hang_up()) == 0
+        assert up.output().count("SIGHUP received") == (told != "by Ctrl-C")
 
 
 class Few:
@@ -130,6 +133,28 @@ def test_it_ends_also_when_nobody_reads_what_it_prints(tmp_path: Path, output: s
                     pass
         few.process.send_signal(signal.SIGINT)
         assert few.end() == 130
+
+
+def test_closing_the_terminal_ends_it(tmp_path: Path) -> None:
+    """What it started is in sessions of its own, and hears nothing of that by itself."""
+    ours, its = pty.openpty()
+    terminal = "import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    window, line = os.fdopen(ours, "rb", buffering=0), os.fdopen(its, "rb", buffering=0)
+    with window, line, Few(tmp_path, first=terminal, stdin=line, stdout=line, stderr=line) as few:
+        line.close()
+        window.close()
+        assert few.end() == 129
+
+
+def test_it_goes_on_without_a_terminal_when_it_was_told_to(tmp_path: Path) -> None:
+    nohup = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    output = tmp_path / "output"
+    with output.open("wb") as taken, Few(tmp_path, first=nohup, stdout=taken) as few:
+        os.killpg(few.process.pid, signal.SIGHUP)
+        few.process.send_signal(signal.SIGINT)
+        assert few.end() == 130
+    assert "SIGINT received" in output.read_text()
+    assert "SIGHUP" not in output.read_text()
 
 
 def test_a_line_may_be_printed_while_another_is() -> None:

@@ -54,6 +54,14 @@ class Up(Stack):
         """End it with SIGINT, as Ctrl-C does; return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
+        return self._ended(limit)
+
+    def hang_up(self, limit: float = STOP_LIMIT) -> int:
+        """End it with SIGHUP to its group, as closing a terminal does; return the exit status."""
+        os.killpg(self.process.pid, signal.SIGHUP)
+        return self._ended(limit)
+
+    def _ended(self, limit: float) -> int:
         try:
             return self.process.wait(limit)
         except subprocess.TimeoutExpired:
