@@ -323,6 +323,11 @@ def test_a_host_has_so_many_places_and_those_of_dead_deliverers_come_back(lua: L
     await_true(lambda: enter(lua, "msg_4") == 0)
 
 
+def test_who_did_not_hear_that_it_has_a_place_asks_again_and_has_it(lua: Lua) -> None:
+    assert [enter(lua, "msg_1", places=1), enter(lua, "msg_1", places=1)] == [0, 0]
+    assert enter(lua, "msg_2", places=1) == 1000
+
+
 def test_a_host_in_trouble_gets_one_attempt_at_a_time_for_a_while(lua: Lua) -> None:
     leave(lua, "failed", slow=HOUR)
     assert room(lua) == [1, 0]

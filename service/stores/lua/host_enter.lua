@@ -1,10 +1,13 @@
--- Asks for one of a host's places for an attempt, over all deliverers.
+-- Asks for one of a host's places for an attempt, over all deliverers. Who asks again has it still.
 --
 -- KEYS  1 attempts in flight zset (place by end of lease)   2 health hash
 -- ARGV  1 name of the place   2 places   3 lease (ms)
 -- Returns  0 when the place is taken, else milliseconds to wait
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0) > now then
+  return 0 -- the reply to this very call was lost
+end
 local health = redis.call('HMGET', KEYS[2], 'open_until', 'slow_until')
 local places = tonumber(ARGV[2])
 if health[1] then
