@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,12 @@ SHARDS = 4
 # Long enough that nothing is published again by itself while a test runs, however slow the machine.
 PICKUP_GRACE = 60
 
+
+# What a shell has ignored for whom it runs in the background, and nohup: whoever is started here would
+# inherit it, and not end when told to. A handler, also one that does nothing, is not inherited.
+for _signal in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, lambda *_: None)
 
 # The URL of a store the tests of the stores are to run on, in place of one of their own.
 ELSEWHERE = os.environ.get("TEST_STORE_URL", "")
