@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 
 import structlog
 
 from service.actions import watches
+from service.domain.accounts import WebhookSecrets
 from service.domain.deliveries import GONE, RESULT_EXPIRED, Attempt, Delivery, DeliveryClaim, plan, spread
 from service.domain.dispatch import hand_over
 from service.domain.errors import LeaseLost, StoreUnavailable
@@ -24,6 +26,8 @@ IN_A_ROW = 50
 IN_A_ROW_SECONDS = 2.0
 # When a host takes longer, what else is to be delivered is shared with other threads, seconds.
 PROMPT_SECONDS = 0.2
+
+SecretsOf = Callable[[str], WebhookSecrets]
 
 log = structlog.get_logger(__name__)
 
@@ -45,10 +49,12 @@ def run(services: Services, sender: Sender, owed: Sequence[Owed]) -> None:
 def _in_a_row(services: Services, sender: Sender, left: deque[Owed]) -> None:
     """Make attempts until none is left or others are to share them; what waits for a host joins."""
     until = time.monotonic() + IN_A_ROW_SECONDS
+    # Most are of one account. One that was replaced meanwhile holds for a day more.
+    secrets_of = cache(services.accounts.webhook_secrets)
     for _ in range(IN_A_ROW):
         started = time.monotonic()
         each = left.popleft()
-        waiting = _attempt(services, sender, each.delivery_id, each.host)
+        waiting = _attempt(services, sender, secrets_of, each)
         if waiting is not None:
             left.append(Owed(waiting, each.host))
         now = time.monotonic()
@@ -56,8 +62,9 @@ def _in_a_row(services: Services, sender: Sender, left: deque[Owed]) -> None:
             return
 
 
-def _attempt(services: Services, sender: Sender, delivery_id: str, host: str) -> str | None:
+def _attempt(services: Services, sender: Sender, secrets_of: SecretsOf, owed: Owed) -> str | None:
     """Make one attempt; return the id of another delivery that waits for this host's place."""
+    delivery_id, host = owed.delivery_id, owed.host
     claim = services.deliveries.claim(delivery_id, host)
     if claim is None:
         return None
@@ -68,7 +75,7 @@ def _attempt(services: Services, sender: Sender, delivery_id: str, host: str) ->
         return None
     attempt = None
     try:
-        attempt = _send(services, sender, claim)
+        attempt = _send(sender, secrets_of, claim)
         return _record(services, claim, attempt)
     except LeaseLost:
         log.warning("delivery.lease_lost", deliveryId=delivery_id, fence=claim.fence)
@@ -79,12 +86,11 @@ def _attempt(services: Services, sender: Sender, delivery_id: str, host: str) ->
             services.hosts.leave(host, place, attempt)
 
 
-def _send(services: Services, sender: Sender, claim: DeliveryClaim) -> Attempt:
+def _send(sender: Sender, secrets_of: SecretsOf, claim: DeliveryClaim) -> Attempt:
     delivery = claim.delivery
     if claim.body is None:
         return sender.nothing(RESULT_EXPIRED)
-    secrets = services.accounts.webhook_secrets(delivery.account_id)
-    return sender.post(delivery.url, delivery.delivery_id, claim.body, secrets.active)
+    return sender.post(delivery.url, delivery.delivery_id, claim.body, secrets_of(delivery.account_id).active)
 
 
 def _record(services: Services, claim: DeliveryClaim, attempt: Attempt) -> str | None:
