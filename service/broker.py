@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-from amqp import spec
 from celery import Celery
 from kombu import Connection, Exchange
 from kombu import Queue as Route
@@ -30,9 +29,6 @@ QUEUES = (INTERACTIVE, BULK, DELIVERIES)
 
 # A frozen broker must not hold a caller.
 SOCKET_TIMEOUT = 2.0
-# A quorum queue that has just come back may take its time until it answers who wants to consume; asked
-# anew every two seconds it never did. It gives up a try of its own after 30.
-CONSUME_TIMEOUT = 60.0
 # How soon a consumer finds out that the answer it waits for will never come, seconds: kombu's own
 # 25 make it 51. It looks every so often, and gives an answer one second more than that.
 HEALTH_CHECK = 4
@@ -92,9 +88,8 @@ class _Bounded:
         self, method: Any, callback: Any = None, timeout: Any = None, returns_tuple: bool = False
     ) -> Any:
         connection: Any = getattr(self, "connection", None) or self
-        patience = timeout or (CONSUME_TIMEOUT if method == spec.Basic.ConsumeOk else SOCKET_TIMEOUT)
         try:
-            return super().wait(method, callback, patience, returns_tuple)  # type: ignore[misc]
+            return super().wait(method, callback, timeout or SOCKET_TIMEOUT, returns_tuple)  # type: ignore[misc]
         except TimeoutError:
             # An answer that comes late would be taken for that to something else.
             connection.collect()

@@ -93,7 +93,7 @@ def test_a_rabbitmq_that_is_killed_and_comes_back(
         await_true(lambda: work.ended() >= 5, 30)
         broker.kill()
         assert work.hand_in_one("meanwhile") < SOON  # the broker is no part of accepting
-        broker.start()
+        broker.come_back()
         work.hand_in(names("after", 10))
         work.all_is_settled()
         stack.await_ready()

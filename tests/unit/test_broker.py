@@ -7,18 +7,9 @@ import ssl
 from types import SimpleNamespace
 
 import pytest
-from amqp import spec
 from kombu.transport import redis as redis_transport
 
-from service.broker import (
-    CONSUME_TIMEOUT,
-    LONGEST_PAUSE,
-    SOCKET_TIMEOUT,
-    PromptConnection,
-    QoS,
-    _Bounded,
-    make_celery,
-)
+from service.broker import LONGEST_PAUSE, PromptConnection, QoS, make_celery
 from service.domain.requests import BULK
 from service.queue import CeleryQueue
 
@@ -77,20 +68,3 @@ def test_a_publisher_tries_a_silent_broker_once() -> None:
         silent.setblocking(False)
         with pytest.raises(BlockingIOError):
             silent.accept()
-
-
-class _Told:
-    """Says for how long it was to wait."""
-
-    def wait(self, method: object, callback: object, timeout: float, returns_tuple: bool) -> float:
-        return timeout
-
-
-class _Channel(_Bounded, _Told):
-    pass
-
-
-def test_who_consumes_has_more_patience_than_who_publishes() -> None:
-    assert _Channel().wait(spec.Queue.DeclareOk) == SOCKET_TIMEOUT
-    assert _Channel().wait(spec.Basic.ConsumeOk) == CONSUME_TIMEOUT
-    assert _Channel().wait(spec.Basic.Ack, timeout=1) == 1
