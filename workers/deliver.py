@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache, partial
 
 import structlog
 
@@ -18,16 +18,20 @@ from service.domain.dispatch import hand_over
 from service.domain.errors import LeaseLost, StoreUnavailable
 from service.domain.ports import Services
 from service.domain.requests import Owed
+from service.egress.alarms import Alarms
 from workers.webhooks.sender import Sender
 
 # A host with a backlog keeps its place for this many deliveries, or this many seconds, before others
 # get a turn. A process that is told to stop waits for it.
 IN_A_ROW = 50
 IN_A_ROW_SECONDS = 2.0
-# When a host takes longer, what else is to be delivered is shared with other threads, seconds.
+# When an attempt takes longer, what else is to be delivered is published for other threads, seconds.
 PROMPT_SECONDS = 0.2
 
 SecretsOf = Callable[[str], WebhookSecrets]
+
+# Not those of the deadlines: publishing waits for a broker that hangs.
+_alarms = Alarms()
 
 log = structlog.get_logger(__name__)
 
@@ -35,15 +39,14 @@ log = structlog.get_logger(__name__)
 def run(services: Services, sender: Sender, owed: Sequence[Owed]) -> None:
     """Make the attempts that are due, one after the other, then go on with what waits at the same hosts.
 
-    Whatever is to be done later waits in the store's due sets and not in this process. When a host takes
-    its time the others are published in two messages: soon many threads share them.
+    Whatever is to be done later waits in the store's due sets and not in this process. A host that takes
+    its time keeps nobody else: meanwhile the others are published.
     """
     left = deque(owed)
     try:
         _in_a_row(services, sender, left)
     finally:
-        if left:
-            hand_over(services, left, together=-(-len(left) // 2))
+        _hand_on(services, left)
 
 
 def _in_a_row(services: Services, sender: Sender, left: deque[Owed]) -> None:
@@ -52,14 +55,39 @@ def _in_a_row(services: Services, sender: Sender, left: deque[Owed]) -> None:
     # Most are of one account. One that was replaced meanwhile holds for a day more.
     secrets_of = cache(services.accounts.webhook_secrets)
     for _ in range(IN_A_ROW):
-        started = time.monotonic()
-        each = left.popleft()
-        waiting = _attempt(services, sender, secrets_of, each)
+        each = _next_of(left)
+        if each is None:
+            return
+        with _watched(services, left):
+            waiting = _attempt(services, sender, secrets_of, each)
         if waiting is not None:
             left.append(Owed(waiting, each.host))
-        now = time.monotonic()
-        if not left or now > until or (len(left) > 1 and now - started > PROMPT_SECONDS):
+        if time.monotonic() > until:
             return
+
+
+@contextmanager
+def _watched(services: Services, left: deque[Owed]) -> Iterator[None]:
+    """Publish what is left when the block takes its time."""
+    alarm = _alarms.set(PROMPT_SECONDS, partial(_hand_on, services, left)) if left else None
+    try:
+        yield
+    finally:
+        if alarm is not None:
+            alarm.cancel()  # it may be ringing already: then it takes what this thread does not
+
+
+def _hand_on(services: Services, left: deque[Owed]) -> None:
+    """Publish what is left in two messages, which are split again if need be: soon many threads share it."""
+    waiting = list(iter(partial(_next_of, left), None))
+    hand_over(services, waiting, together=max(-(-len(waiting) // 2), 1))
+
+
+def _next_of(left: deque[Owed]) -> Owed | None:
+    """Take the next one; two threads never get the same."""
+    with suppress(IndexError):
+        return left.popleft()
+    return None
 
 
 def _attempt(services: Services, sender: Sender, secrets_of: SecretsOf, owed: Owed) -> str | None:

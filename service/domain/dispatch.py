@@ -14,7 +14,7 @@ from service.domain.requests import BULK, DELIVER, DELIVERIES, GATHER, SCRAPE, O
 
 # Messages for a batch: more workers than this do not make it faster, and the pump adds what is missing.
 HINTS_MOST = 16
-# Deliveries to one host in one message: one after the other, as long as it answers at once.
+# Deliveries in one message: one after the other, as long as each receiver answers at once.
 DELIVERED_TOGETHER = 10
 
 
@@ -61,17 +61,11 @@ def hint(services: Services, waiting: int) -> bool:
 
 
 def hand_over(services: Services, owed: Iterable[Owed | None], together: int = DELIVERED_TOGETHER) -> bool:
-    """Have the webhooks delivered that are owed now, so many of one host by one message.
+    """Have the webhooks delivered that are owed now, so many by one message."""
+    due = [each for each in owed if each is not None]
+    messages = (due[start : start + together] for start in range(0, len(due), together))
+    return all(services.queue.enqueue(DELIVER, DELIVERIES, *_names(message)) for message in messages)
 
-    A host that hangs keeps who waits for it, and nobody else.
-    """
-    by_host: dict[str, list[str]] = {}
-    for each in owed:
-        if each is not None:
-            by_host.setdefault(each.host, []).extend((each.delivery_id, each.host))
-    messages = (
-        names[start : start + 2 * together]
-        for names in by_host.values()
-        for start in range(0, len(names), 2 * together)
-    )
-    return all(services.queue.enqueue(DELIVER, DELIVERIES, *names) for names in messages)
+
+def _names(message: Sequence[Owed]) -> list[str]:
+    return [name for each in message for name in (each.delivery_id, each.host)]

@@ -18,7 +18,7 @@ from service.domain.ports import Services
 from service.domain.requests import Owed
 from service.stores import keys
 from service.stores.hosts import Hosts
-from tests.conftest import SHARDS, RecordingQueue, finish_one, make_services
+from tests.conftest import SHARDS, RecordingQueue, await_true, finish_one, make_services
 from tests.redis.kit import ACCOUNT, NOW, ending, submission
 from workers import deliver, sweep
 
@@ -294,11 +294,6 @@ def test_what_is_owed_together_is_published_in_messages_of_ten(
     assert [len(hint[2::2]) for hint in queue.published] == [10, 2]
 
 
-def test_a_message_is_for_one_host(services: Services, queue: RecordingQueue) -> None:
-    hand_over(services, [Owed("msg_1", "a:1"), Owed("msg_2", "b:1"), Owed("msg_3", "a:1")])
-    assert [hint[2:] for hint in queue.published] == [("msg_1", "a:1", "msg_3", "a:1"), ("msg_2", "b:1")]
-
-
 def test_a_mistake_with_one_delivery_leaves_the_others_to_other_threads(
     services: Services, hook_account: str, queue: RecordingQueue
 ) -> None:
@@ -312,23 +307,33 @@ def test_a_mistake_with_one_delivery_leaves_the_others_to_other_threads(
     assert [name for hint in queue.published for name in hint[2::2]] == made[1:]
 
 
-@pytest.mark.parametrize("slow", [False, True])
-def test_deliveries_of_one_message_are_shared_out_when_a_host_takes_its_time(
-    services: Services,
-    hook_account: str,
-    queue: RecordingQueue,
-    monkeypatch: pytest.MonkeyPatch,
-    slow: bool,
+def test_deliveries_of_one_message_are_made_one_after_the_other(
+    services: Services, hook_account: str, queue: RecordingQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliver, "IN_A_ROW_SECONDS", 60.0)
-    monkeypatch.setattr(deliver, "PROMPT_SECONDS", -1.0 if slow else 60.0)
+    monkeypatch.setattr(deliver, "PROMPT_SECONDS", 60.0)
     made = [owed_to(services, hook_account) for _ in range(6)]
     sender = ReceiverAnswers(accept)
     deliver.run(services, sender, [Owed(name, HOST) for name in made])  # type: ignore[arg-type]
-    at_once = 1 if slow else 6
-    assert [delivery_id for _, delivery_id, _, _ in sender.sent] == made[:at_once]
-    assert [name for hint in queue.published for name in hint[2::2]] == made[at_once:]
-    assert [len(hint[2::2]) for hint in queue.published] == ([3, 2] if slow else [])
+    assert [delivery_id for _, delivery_id, _, _ in sender.sent] == made
+    assert queue.published == []
+
+
+def test_a_host_that_hangs_keeps_nobody_else(
+    services: Services, hook_account: str, queue: RecordingQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "IN_A_ROW_SECONDS", 60.0)
+    monkeypatch.setattr(deliver, "PROMPT_SECONDS", 0.01)
+    made = [owed_to(services, hook_account) for _ in range(6)]
+
+    def hang(url: str) -> Attempt:
+        await_true(lambda: sum(len(hint[2::2]) for hint in queue.published) == 5)
+        return accept(url)
+
+    sender = ReceiverAnswers(hang)
+    deliver.run(services, sender, [Owed(name, HOST) for name in made])  # type: ignore[arg-type]
+    assert [delivery_id for _, delivery_id, _, _ in sender.sent] == made[:1]
+    assert [list(hint[2::2]) for hint in queue.published] == [made[1:4], made[4:]]
 
 
 def test_a_delivery_to_a_host_without_room_is_deferred_and_not_an_attempt(
