@@ -6,6 +6,7 @@ from service.domain import ids
 from service.domain.dispatch import publish
 from service.domain.options import PLAIN, Options
 from service.domain.ports import Services
+from service.domain.ports.work import Counted
 from service.domain.requests import BULK, INTERACTIVE, RequestRecord, Submission
 from service.domain.sharing import MAX_AGE_DEFAULT
 from service.domain.targets import Target
@@ -23,12 +24,14 @@ def submit(
     idempotency_key: str | None = None,
     max_age: int = MAX_AGE_DEFAULT,
     options: Options = PLAIN,
+    counted: Counted | None = None,
 ) -> tuple[RequestRecord, bool]:
     """Store a request and publish it.
 
     Returns the request, and whether it is an earlier one of the same idempotency key. Raises
-    WebhookForbidden, InsufficientCredits, IdempotencyKeyReuse; then nothing was stored. A
-    broker that does not answer is no error: the sweep publishes what was never picked up.
+    WebhookForbidden, InsufficientCredits, IdempotencyKeyReuse, and RateLimited given ``counted``,
+    see `RequestStore.submit`; then nothing was stored. A broker that does not answer is no error:
+    the sweep publishes what was never picked up.
     """
     if webhook_url is not None:
         check_url(webhook_url, services.policy.webhook_addresses)
@@ -44,7 +47,7 @@ def submit(
         max_age=max_age,
         options=options,
     )
-    record = services.requests.submit(submission)
+    record = services.requests.submit(submission, counted)
     if record.request_id != submission.request_id:
         return record, True
     publish(services, record)

@@ -13,7 +13,7 @@ from service.api.blueprint import ApiBlueprint
 from service.api.context import account, require_account, services, wait
 from service.api.envelopes import accepted, outcome
 from service.api.idempotency import idempotency_key
-from service.api.limits import count_call
+from service.api.limits import counted
 from service.api.preferences import Preference, parse_prefer
 from service.api.schemas import EnvelopeSchema, WireSchema
 from service.domain.errors import ValidationFailed
@@ -159,7 +159,6 @@ def _view(operation: Operation) -> type[MethodView]:
             202, schema=EnvelopeSchema, description="Queued; poll Location or wait for the webhook"
         )
         def post(self, body: dict[str, Any]) -> Response:
-            count_call()
             return _answer(operation, target_of(operation, body), body)
 
     return Fetch
@@ -182,6 +181,7 @@ def _answer(operation: Operation, target: Target, body: dict[str, Any]) -> Respo
         idempotency_key=idempotency_key(body.get("idempotency_key")),
         max_age=body["max_age"],
         options=options_in(body),
+        counted=counted,
     )
     record = wait(record, patience)
     # Who did not wait gets the 202 of the first time again, also when the request has ended since.

@@ -6,14 +6,13 @@ work count; looking at it is free.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask import Response, after_this_request, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from service.api.context import account, services
-from service.domain.accounts import LimitState
-from service.domain.errors import RateLimited
-
-_NAMES = {60: "minute", 3_600: "hour", 86_400: "day"}
+from service.domain.accounts import LimitState, refuse_exceeded
 
 
 def refuse_head() -> None:
@@ -27,28 +26,21 @@ def count_call() -> None:
 
     Raises RateLimited; then the call was not counted.
     """
-    states = services().limits.hit(account().account_id)
-    if not states:
-        return
-
-    @after_this_request
-    def tell(response: Response) -> Response:
-        response.headers["RateLimit-Policy"] = ", ".join(
-            f'"{_name(state)}";q={state.limit.count};w={state.limit.seconds}' for state in states
-        )
-        response.headers["RateLimit"] = ", ".join(
-            f'"{_name(state)}";r={state.remaining};t={state.resets_in}' for state in states
-        )
-        return response
-
-    full = [state for state in states if state.exceeded]
-    if full:
-        worst = max(full, key=lambda state: state.resets_in)
-        raise RateLimited(
-            f"At most {worst.limit.count} calls per {_name(worst)}. Try again in {worst.resets_in} seconds.",
-            retry_after=worst.resets_in,
-        )
+    counted(services().limits.hit(account().account_id))
 
 
-def _name(state: LimitState) -> str:
-    return _NAMES.get(state.limit.seconds, f"{state.limit.seconds}s")
+def counted(states: Sequence[LimitState]) -> None:
+    """Put the state of the limits in the answer's headers. Raises RateLimited when one was reached."""
+    if states:
+        after_this_request(lambda response: _tell(response, states))
+    refuse_exceeded(states)
+
+
+def _tell(response: Response, states: Sequence[LimitState]) -> Response:
+    response.headers["RateLimit-Policy"] = ", ".join(
+        f'"{state.limit.name}";q={state.limit.count};w={state.limit.seconds}' for state in states
+    )
+    response.headers["RateLimit"] = ", ".join(
+        f'"{state.limit.name}";r={state.remaining};t={state.resets_in}' for state in states
+    )
+    return response

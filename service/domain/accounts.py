@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.domain.errors import ValidationFailed
+from service.domain.errors import RateLimited, ValidationFailed
 
 PASSWORD_MIN = 10
 PASSWORD_MAX = 256
@@ -78,6 +79,13 @@ class Limit:
     count: int
     seconds: int
 
+    @property
+    def name(self) -> str:
+        return _WINDOWS.get(self.seconds, f"{self.seconds}s")
+
+
+_WINDOWS = {60: "minute", 3_600: "hour", 86_400: "day"}
+
 
 @dataclass(frozen=True)
 class LimitState:
@@ -87,3 +95,12 @@ class LimitState:
     remaining: int
     resets_in: int
     exceeded: bool = False
+
+
+def refuse_exceeded(states: Sequence[LimitState]) -> None:
+    """Raise RateLimited when a limit was reached before this call."""
+    full = [state for state in states if state.exceeded]
+    if full:
+        worst = max(full, key=lambda state: state.resets_in)
+        most = f"At most {worst.limit.count} calls per {worst.limit.name}."
+        raise RateLimited(f"{most} Try again in {worst.resets_in} seconds.", retry_after=worst.resets_in)

@@ -23,9 +23,11 @@ def publish(services: Services, record: RequestRecord) -> bool:
 
     Returns whether the broker answered, as all of these do.
     """
-    if record.queue == BULK:
-        return publish_bulk(services, record.account_id, [record.request_id])
-    return services.queue.enqueue(SCRAPE, record.queue, record.request_id)
+    if record.queue != BULK:
+        return services.queue.enqueue(SCRAPE, record.queue, record.request_id)
+    if record.uncalled is not None:  # it was put there when it was stored
+        return hint(services, record.uncalled)
+    return publish_bulk(services, record.account_id, [record.request_id])
 
 
 def publish_all(services: Services, records: Iterable[RequestRecord]) -> None:

@@ -150,7 +150,7 @@ class RequestRecord:
     id and name of the account the result is about. ``parked`` is for how long it was put back because no
     session was free, milliseconds. An item of a batch knows which, the caller's own id of it, and the host to
     which the batch's summary goes. One that was handed in just now knows how many credits were ``available``
-    to its account afterwards.
+    to its account afterwards, and, put into the bulk queue, for how many requests there nobody was called.
     """
 
     request_id: str
@@ -182,6 +182,7 @@ class RequestRecord:
     owner: str | None = None
     owner_name: str | None = None
     available: int | None = field(default=None, compare=False)
+    uncalled: int | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, request_id: str, fields: Mapping[str, str]) -> RequestRecord:

@@ -15,7 +15,7 @@ PUSHED_AT_ONCE = 1_000
 # After this long a call that no worker followed counts as lost; the pump looks as often.
 CALL_LIFETIME_MS = 1_000
 
-_KEYS = [keys.BULK_QUEUE, keys.BULK_CLOCK, keys.BULK_CALLED]
+BULK_KEYS = [keys.BULK_QUEUE, keys.BULK_CLOCK, keys.BULK_CALLED]
 
 
 @store_adapter
@@ -31,11 +31,11 @@ class Bulk:
         uncalled = 0
         for start in range(0, len(request_ids), PUSHED_AT_ONCE):
             chunk = request_ids[start : start + PUSHED_AT_ONCE]
-            uncalled += int(self._push(keys=_KEYS, args=[account_id, CALL_LIFETIME_MS, *chunk]))
+            uncalled += int(self._push(keys=BULK_KEYS, args=[account_id, CALL_LIFETIME_MS, *chunk]))
         return uncalled
 
     def take(self, count: int) -> list[str]:
-        return [str(name) for name in self._take(keys=_KEYS, args=[count])]
+        return [str(name) for name in self._take(keys=BULK_KEYS, args=[count])]
 
     def absent(self, request_ids: Sequence[str]) -> list[str]:
         if not request_ids:

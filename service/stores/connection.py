@@ -94,6 +94,11 @@ def nodes(redis: Client) -> list[Client]:
     return list(redis.nodes()) if isinstance(redis, Cluster) else [redis]
 
 
+def is_one_server(redis: Client) -> bool:
+    """Tell whether a step may touch any keys: in a cluster those of one slot."""
+    return not isinstance(redis, Cluster)
+
+
 def node_of(redis: Client, key: str) -> Client:
     """Return a client of the server that holds a key."""
     return redis.node_of(key) if isinstance(redis, Cluster) else redis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from service.domain.accounts import Limit, LimitState
 from service.domain.policy import Policy
@@ -25,7 +26,7 @@ class Limits:
 
     def hit(self, account_id: str) -> list[LimitState]:
         limits = self._policy.rate_limits
-        return self._count([keys.rate(account_id, limit.seconds) for limit in limits], limits)
+        return self._count(windows_of(account_id, limits), limits)
 
     def login_attempt(self, email: str, address: str) -> int:
         waits = [
@@ -41,16 +42,28 @@ class Limits:
         [state] = self._count([keys.login(kind, who)], (Limit(tries, LOGIN_WINDOW),))
         return state.resets_in if state.exceeded else 0
 
-    def _count(self, names: list[str], limits: tuple[Limit, ...]) -> list[LimitState]:
-        if not limits:
-            return []
-        args = [part for limit in limits for part in (limit.count, limit.seconds * 1000)]
-        return [
-            LimitState(
-                limit=limit,
-                remaining=max(limit.count - int(count), 0),
-                resets_in=math.ceil(int(ttl) / 1000) if int(ttl) > 0 else limit.seconds,
-                exceeded=bool(over),
-            )
-            for limit, (count, ttl, over) in zip(limits, self._rate(keys=names, args=args), strict=True)
-        ]
+    def _count(self, names: list[str], limits: Sequence[Limit]) -> list[LimitState]:
+        return states_of(limits, self._rate(keys=names, args=bounds_of(limits))) if limits else []
+
+
+def windows_of(account_id: str, limits: Sequence[Limit]) -> list[str]:
+    """Return the keys in which an account's calls are counted."""
+    return [keys.rate(account_id, limit.seconds) for limit in limits]
+
+
+def bounds_of(limits: Sequence[Limit]) -> list[int]:
+    """Return limits as the scripts take them."""
+    return [part for limit in limits for part in (limit.count, limit.seconds * 1000)]
+
+
+def states_of(limits: Sequence[Limit], windows: Sequence[Sequence[int]]) -> list[LimitState]:
+    """Return the state of each limit, as the scripts tell them; none when they tell none."""
+    return [
+        LimitState(
+            limit=limit,
+            remaining=max(limit.count - int(count), 0),
+            resets_in=math.ceil(int(ttl) / 1000) if int(ttl) > 0 else limit.seconds,
+            exceeded=bool(over),
+        )
+        for limit, (count, ttl, over) in zip(limits, windows, strict=bool(windows))
+    ]

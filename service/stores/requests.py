@@ -5,19 +5,29 @@ from __future__ import annotations
 import gzip
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from service.domain import ids
-from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits, LeaseLost
+from service.domain.accounts import Limit
+from service.domain.errors import (
+    Conflict,
+    IdempotencyKeyReuse,
+    InsufficientCredits,
+    LeaseLost,
+    StoreUnavailable,
+)
 from service.domain.policy import Policy
-from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
+from service.domain.ports.work import Counted
+from service.domain.requests import BULK, Claim, Ending, Owed, Page, RequestRecord, Submission
 from service.domain.watches import GRACE_MS
 from service.domain.webhooks import target_of
 from service.stores import keys, scripts
+from service.stores.bulk import BULK_KEYS, CALL_LIFETIME_MS, Bulk
 from service.stores.commands import Command, alone, hashes, together
-from service.stores.connection import Client, store_adapter
+from service.stores.connection import Client, is_one_server, store_adapter
 from service.stores.endings import of_the_end
+from service.stores.limits import bounds_of, states_of, windows_of
 from service.stores.waiting import Waiter, Waiters
 
 SCAN_CHUNK = 200
@@ -36,6 +46,8 @@ class Requests:
         self._policy = policy
         self._shards = shards
         self._waiters = Waiters(redis)
+        self._bulk = Bulk(redis)
+        self._in_one_step = is_one_server(redis)
         self._submit = scripts.load(redis, "submit")
         self._claim = scripts.load(redis, "claim")
         self._renew = scripts.load(redis, "renew")
@@ -47,20 +59,23 @@ class Requests:
         self._leave = scripts.load(redis, "leave")
         self._abandon = scripts.load(redis, "abandon")
 
-    def submit(self, submission: Submission) -> RequestRecord:
-        answer, value, *available = self._hand_in(submission, self._running(submission))
-        while answer == "moved":  # another run of the watch began or ended since it was looked at
-            answer, value, *available = self._hand_in(submission, str(value))
-        if answer == "idle":
-            raise Conflict("The watch is paused, or was deleted.")
-        if answer == "replay":
-            return self._original(str(value))
-        if answer == "reuse":
-            raise IdempotencyKeyReuse
-        if answer == "poor":
-            raise InsufficientCredits(
-                f"This costs up to {submission.hold} credit(s) and {value} are available. Top up the account."
-            )
+    def submit(self, submission: Submission, counted: Counted | None = None) -> RequestRecord:
+        limits = self._policy.rate_limits if counted else ()
+        windows, verdict, *told = self._hand_in(submission, self._running(submission), limits)
+        while verdict == "moved":  # another run of the watch began or ended since it was looked at
+            windows, verdict, *told = self._hand_in(submission, str(told[0]), limits)
+        if counted:
+            counted(states_of(limits, windows))
+        if verdict == "ok":
+            return self._accepted(submission, *(int(number) for number in told))
+        return self._refused(submission, verdict, told)
+
+    def _accepted(
+        self, submission: Submission, created_at: int, available: int, uncalled: int
+    ) -> RequestRecord:
+        if submission.queue == BULK and not self._in_one_step:
+            with suppress(StoreUnavailable):  # it is accepted: the sweep does it again
+                uncalled = self._bulk.push(submission.account_id, [submission.request_id])
         return RequestRecord(
             request_id=submission.request_id,
             account_id=submission.account_id,
@@ -69,12 +84,25 @@ class Requests:
             queue=submission.queue,
             status="queued",
             hold=submission.hold,
-            created_at=int(value),
+            created_at=created_at,
             webhook_url=submission.webhook_url,
             max_age=submission.max_age,
             watch_id=submission.watch.watch_id if submission.watch else None,
             options=submission.options,
-            available=int(available[0]),
+            available=available,
+            uncalled=uncalled,
+        )
+
+    def _refused(self, submission: Submission, verdict: str, told: list[Any]) -> RequestRecord:
+        """Return the request that stands for this one. Raises what speaks against it."""
+        if verdict == "replay":
+            return self._original(str(told[0]))
+        if verdict == "idle":
+            raise Conflict("The watch is paused, or was deleted.")
+        if verdict == "reuse":
+            raise IdempotencyKeyReuse
+        raise InsufficientCredits(
+            f"This costs up to {submission.hold} credit(s) and {told[0]} are available. Top up the account."
         )
 
     def _running(self, submission: Submission) -> str:
@@ -83,9 +111,10 @@ class Requests:
             return ""
         return str(self._redis.hget(keys.watch(submission.watch.watch_id), "running") or "")
 
-    def _hand_in(self, submission: Submission, running: str) -> list[Any]:
+    def _hand_in(self, submission: Submission, running: str, limits: Sequence[Limit]) -> list[Any]:
         shard, watch = ids.shard_in(submission.request_id), submission.watch
         next_in = -1 if watch is None or watch.next_in is None else watch.next_in
+        queues = submission.queue == BULK and self._in_one_step
         answer: list[Any] = self._submit(
             keys=[
                 keys.request(submission.request_id),
@@ -98,6 +127,8 @@ class Requests:
                 keys.watch(watch.watch_id if watch else submission.request_id),
                 keys.watching(shard),
                 keys.request(running or submission.request_id),
+                *(BULK_KEYS if queues else [keys.request(submission.request_id)] * len(BULK_KEYS)),
+                *windows_of(submission.account_id, limits),
             ],
             args=[
                 submission.request_id,
@@ -118,6 +149,8 @@ class Requests:
                 GRACE_MS,
                 submission.target.value,
                 submission.options.text,
+                CALL_LIFETIME_MS if queues else "",
+                *bounds_of(limits),
             ],
         )
         return answer

@@ -1,12 +1,14 @@
 """Loads the Lua files beside this module and hands them out as scripts.
 
 The store is sent a script's hash. One that does not know it (restarted, flushed, a new node of a cluster)
-says so, and is sent the text: it heals by itself.
+says so, and is sent the text: it heals by itself. What several do stands in ``lua/parts`` and is put in where
+one says ``-- @include <part>``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -14,6 +16,8 @@ from typing import Any
 
 from service.stores.commands import Command, alone
 from service.stores.connection import Client
+
+_INCLUDE = re.compile(r"^-- @include (\w+)\n", re.MULTILINE)
 
 
 class Script:
@@ -38,9 +42,14 @@ def source(name: str) -> str:
     return (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
 
 
+def _whole(name: str) -> str:
+    """Return the text of a script with the parts it includes."""
+    return _INCLUDE.sub(lambda line: source(f"parts/{line.group(1)}"), source(name))
+
+
 def load(redis: Client, name: str) -> Script:
     """Return the script ``name`` bound to ``redis``."""
-    return Script(redis, source(name))
+    return Script(redis, _whole(name))
 
 
 def pairs(flat: list[Any]) -> dict[str, Any]:

@@ -98,6 +98,23 @@ def test_the_limit_is_looked_at_before_the_purse(make: Callable[..., Front]) -> 
     assert front.stories(by=poor).status_code == 429
 
 
+def test_a_call_that_is_refused_for_want_of_credits_tells_of_the_limits_too(
+    make: Callable[..., Front],
+) -> None:
+    front = make(rate_limits=(Limit(5, 60),))
+    poor = make_caller(front.services, "poor@example.com", credits=0)
+
+    assert '"minute";r=4;' in front.stories(by=poor).headers["RateLimit"]
+
+
+def test_a_call_with_something_wrong_in_it_is_not_counted(make: Callable[..., Front]) -> None:
+    front = make(rate_limits=(Limit(1, 60),))
+    for body in ({}, {"username": "a b"}, {"username": "nasa", "webhookUrl": "http://example.com:22/"}):
+        assert front.call("POST", STORIES, json=body).status_code in {400, 422}
+
+    front.accept()
+
+
 def test_an_installation_without_limits_sends_no_headers_of_them(make: Callable[..., Front]) -> None:
     front = make(rate_limits=())
     response = front.stories(prefer="respond-async")

@@ -261,7 +261,7 @@ def life(services: Services, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> L
 
 Portrait = dict[str, Any]
 
-NOT_KEPT = ("g:login:", "{h:", "{ig}:leases", "{ig}:budget", "{ig}:proxies", "g:workers")
+NOT_KEPT = ("g:login:", "{h:", "{ig}:leases", "{ig}:budget", "{ig}:proxies", "{bulk}:", "g:workers")
 
 
 def portrait(redis: Redis) -> Portrait:

@@ -39,9 +39,10 @@ def ended(services: Services, account_id: str, **changes: object) -> RequestReco
 
 
 def traces(redis: Redis, request_id: str) -> list[str]:
-    """Keys that are named after a request, and those that list it."""
+    """Keys named after a request, and those that list it; in the bulk queue it is passed over in turn."""
     rest = request_id.partition("_")[2]
-    listed = [name for name in redis.scan_iter() if redis.type(name) == "zset"]
+    zsets = [name for name in redis.scan_iter() if redis.type(name) == "zset"]
+    listed = [name for name in zsets if name != keys.BULK_QUEUE]
     held = [name for name in listed if any(rest in member for member in redis.zrange(name, 0, -1))]
     return sorted([name for name in redis.scan_iter() if rest in name] + held)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -26,8 +28,9 @@ DELIVERY, DUE_HOSTS, DUE, OWED = ("msg", "due-hosts", "due", "owed")
 WATCH, SEEN, WATCH_OWED, WATCHING = ("watch", "watch-seen", "watch-owed", "watching")
 IDEMPOTENCY = "idem"
 BATCH, SUMMARY, SUMMARY_DUE = ("batch", "summary", "summary-due")
+QUEUE, CLOCK, CALLED = BULK_QUEUE = ("bulk", "clock", "called")
 CHANNEL, HOST = "done", "example.com:443"
-HOUR = 3_600_000
+MINUTE, HOUR = 60_000, 3_600_000
 
 
 @pytest.fixture
@@ -51,13 +54,32 @@ def submit(
     next_in: int = -1,
     target: tuple[str, str] = ("username", "anna"),
     options: str = "",
+    lifetime: int | str = "",
+    windows: Sequence[tuple[str, int, int]] = (),
 ) -> list[object]:
     keys = [request_key, CREDITS, LEDGER, OPEN, INDEX, STATS, IDEMPOTENCY, WATCH, WATCHING]
     kind, value = target
-    args = (request_id, "acc", "stories", kind, "bulk", hold, webhook, look_in, floor, fingerprint, 86_400)
+    args: tuple[object, ...] = (
+        request_id,
+        "acc",
+        "stories",
+        kind,
+        "bulk",
+        hold,
+        webhook,
+        look_in,
+        floor,
+        fingerprint,
+        86_400,
+    )
     # A test's second request lies under another key; the open one is always the first.
     open_one = REQUEST if running else request_key
-    return lua("submit", [*keys, open_one], *args, 60, watch, running, next_in, 60_000, value, options)
+    keys += [open_one, *BULK_QUEUE, *(name for name, _, _ in windows)]
+    args += (60, watch, running, next_in, 60_000, value, options, lifetime)
+    limits = [number for _, count, window in windows for number in (count, window)]
+    states, *answer = lua("submit", keys, *args, *limits)
+    assert states == [] or windows
+    return [states, *answer] if windows else answer
 
 
 def test_a_known_idempotency_key_names_the_first_request_and_holds_nothing(lua: Lua) -> None:
@@ -70,7 +92,7 @@ def test_a_known_idempotency_key_names_the_first_request_and_holds_nothing(lua: 
 
 def test_an_idempotency_key_does_not_stand_for_two_things(lua: Lua) -> None:
     submit(lua, fingerprint="f")
-    assert submit(lua, fingerprint="g", request_id="req_2", request_key="req2") == ["reuse", ""]
+    assert submit(lua, fingerprint="g", request_id="req_2", request_key="req2") == ["reuse"]
     assert lua.redis.zcard(OPEN) == 1
 
 
@@ -135,7 +157,7 @@ def server_ms(lua: Lua) -> int:
 
 def test_submit_stores_the_request_holds_its_price_and_opens_it(lua: Lua) -> None:
     before = server_ms(lua)
-    answer, created, available = submit(lua, hold=3, webhook="https://example.com/hook")
+    answer, created, available, _ = submit(lua, hold=3, webhook="https://example.com/hook")
     assert (answer, available) == ("ok", 7)
     assert before <= int(str(created)) <= server_ms(lua)
     assert lua.redis.hgetall(REQUEST) == {
@@ -154,7 +176,7 @@ def test_submit_stores_the_request_holds_its_price_and_opens_it(lua: Lua) -> Non
     "target", [("user_id", "7"), ("story_id", "9"), ("highlight_id", "17"), ("media_url", "https://a/b c")]
 )
 def test_submit_stores_what_it_is_about_in_a_field_of_its_kind(lua: Lua, target: tuple[str, str]) -> None:
-    _, created, _ = submit(lua, target=target)
+    _, created, *_ = submit(lua, target=target)
     kind, value = target
     assert lua.redis.hgetall(REQUEST) == {
         "account": "acc", "operation": "stories", kind: value, "queue": "bulk", "status": "queued",
@@ -213,6 +235,61 @@ def test_submit_drops_ids_below_the_floor_from_the_index(lua: Lua) -> None:
     lua.redis.zadd(INDEX, {"req_0": 0, "req_00": 0, "req_0z": 0})
     submit(lua, floor="req_00")
     assert lua.redis.zrange(INDEX, 0, -1) == ["req_00", "req_0z", ID]
+
+
+def test_submit_puts_what_is_for_it_into_the_bulk_queue_and_says_whether_to_call_a_worker(lua: Lua) -> None:
+    assert submit(lua, lifetime=1_000)[-1] == 1
+    assert submit(lua, lifetime=1_000, request_id="req_2", request_key="req2")[-1] == 0, "one is on the way"
+    assert lua.redis.zrange(QUEUE, 0, -1, withscores=True) == [(ID, 0), ("req_2", 1)]
+    assert 0 < lua.redis.pttl(CALLED) <= 1_000
+
+
+def test_submit_again_leaves_the_bulk_queue_alone_and_has_a_worker_called(lua: Lua) -> None:
+    first = submit(lua, lifetime=1_000)
+    lua.redis.delete(*BULK_QUEUE)  # a worker took it
+    assert submit(lua, lifetime=1_000) == first
+    assert not lua.redis.exists(*BULK_QUEUE)
+
+
+@pytest.mark.parametrize("refused", [{"hold": 11}, {"fingerprint": "f"}, {"fingerprint": "g"}])
+def test_submit_puts_nothing_into_the_bulk_queue_that_is_not_stored(
+    lua: Lua, refused: dict[str, Any]
+) -> None:
+    submit(lua, fingerprint="f")
+    before = snapshot(lua.redis)
+    assert submit(lua, lifetime=1_000, request_id="req_2", request_key="req2", **refused)[0] != "ok"
+    assert snapshot(lua.redis) == before
+
+
+def test_submit_counts_the_call_in_the_same_step(lua: Lua) -> None:
+    windows = [("minute", 3, MINUTE), ("hour", 9, HOUR)]
+    states, *answer = submit(lua, windows=windows)
+    assert (answer[0], [state[::2] for state in states]) == ("ok", [[1, 0], [1, 0]])  # type: ignore[attr-defined]
+    assert all(left > 0 for _, left, _ in states)  # type: ignore[attr-defined]
+    assert lua.redis.mget("minute", "hour") == ["1", "1"]
+
+
+def test_submit_again_counts_the_call_once(lua: Lua) -> None:
+    _, *first = submit(lua, windows=[("minute", 1, MINUTE)])
+    assert submit(lua, windows=[("minute", 1, MINUTE)]) == [[], *first]
+    assert lua.redis.get("minute") == "1"
+
+
+def test_submit_over_a_limit_does_nothing(lua: Lua) -> None:
+    lua.redis.set("minute", 2, px=MINUTE)
+    before = snapshot(lua.redis)
+    windows = [("minute", 2, MINUTE), ("hour", 9, HOUR)]
+    states, *answer = submit(lua, lifetime=1_000, fingerprint="f", windows=windows)
+    assert (answer, [state[::2] for state in states]) == (["limited"], [[2, 1], [0, 0]])  # type: ignore[attr-defined]
+    assert snapshot(lua.redis) == before
+
+
+@pytest.mark.parametrize("what", [{"hold": 11}, {"fingerprint": "f"}, {"fingerprint": "g"}])
+def test_submit_counts_a_call_that_comes_to_nothing(lua: Lua, what: dict[str, Any]) -> None:
+    submit(lua, fingerprint="f")
+    refused = {"request_id": "req_2", "request_key": "req2", **what}
+    states, verdict, *_ = submit(lua, windows=[("minute", 3, MINUTE)], **refused)
+    assert (verdict in {"poor", "replay", "reuse"}, states[0][0]) == (True, 1)  # type: ignore[index]
 
 
 # --- claim ---------------------------------------------------------------------------------------

@@ -146,6 +146,7 @@ def test_it_is_published_at_its_time_and_not_before(
     services: Services, account_id: str, redis: Redis, queue: RecordingQueue, name: str
 ) -> None:
     [asked] = ask(services, account_id, "anna", queue=name)
+    services.bulk.take(9)  # a worker came
     scrape.run(services, Upstream(nobody=NoSessionFree(40)), asked)
     let_pass(redis, 20)
     assert sweep.sweep_requests(services) == 0

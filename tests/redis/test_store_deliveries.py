@@ -401,6 +401,7 @@ def test_the_sweep_publishes_requests_that_were_not_picked_up(
     redis: Redis, services: Services, queue: RecordingQueue
 ) -> None:
     made = services.requests.submit(submission())
+    services.bulk.take(1)  # by a worker who was killed
     assert sweep.sweep_requests(services) == 0
     redis.zadd(keys.open_requests(ids.shard_in(made.request_id)), {made.request_id: 1})
     assert sweep.sweep_requests(services) == 1

@@ -5,19 +5,28 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from redis import Redis
 
 from service.domain import ids
-from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits, LeaseLost
+from service.domain.accounts import Limit, LimitState, refuse_exceeded
+from service.domain.errors import (
+    Conflict,
+    IdempotencyKeyReuse,
+    InsufficientCredits,
+    LeaseLost,
+    RateLimited,
+)
 from service.domain.options import PLAIN, Options
 from service.domain.policy import Policy
 from service.domain.requests import INTERACTIVE, Page, RequestRecord
 from service.domain.targets import KINDS, STORY_ID, USER_ID, Target, named
 from service.stores import keys
 from service.stores import requests as module
+from service.stores.bulk import Bulk
 from service.stores.connection import nodes, open_store
 from service.stores.credits import Credits
 from service.stores.requests import Requests
@@ -54,6 +63,35 @@ def test_what_submit_returns_is_what_is_stored(requests: Requests) -> None:
     assert requests.get(made.request_id) == record
     assert (record.status, record.queue, record.webhook_url) == ("queued", INTERACTIVE, made.webhook_url)
     assert not record.is_final
+
+
+def test_what_nobody_waits_for_stands_in_the_bulk_queue_when_it_is_stored(redis: Redis) -> None:
+    Credits(redis).add(ACCOUNT, 1, entry_type="topup", note="")
+    requests, bulk = Requests(redis, Policy(), SHARDS), Bulk(redis)
+    poor = submission(at=NOW + 1)
+    waited_for = requests.submit(submission(queue=INTERACTIVE, hold=0))
+    asked = requests.submit(submission())
+    with pytest.raises(InsufficientCredits):
+        requests.submit(poor)
+    assert (waited_for.uncalled, asked.uncalled) == (0, 1)
+    assert bulk.take(9) == [asked.request_id]
+
+
+def test_a_call_is_counted_as_its_request_is_stored(redis: Redis) -> None:
+    policy = Policy(rate_limits=(Limit(1, 60),))
+    requests, told = Requests(redis, policy, SHARDS), list[LimitState]()
+
+    def counted(states: Sequence[LimitState]) -> None:
+        told.extend(states)
+        refuse_exceeded(states)
+
+    requests.submit(submission(hold=0), counted)
+    with pytest.raises(RateLimited):
+        requests.submit(submission(hold=0, at=NOW + 1), counted)
+    assert [(state.remaining, state.exceeded) for state in told] == [(0, False), (0, True)]
+    assert len(page(requests).items) == 1
+    requests.submit(submission(hold=0, at=NOW + 1))
+    assert len(page(requests).items) == 2, "what no caller asks for is not counted"
 
 
 @pytest.mark.parametrize(
@@ -397,7 +435,9 @@ def test_waiters_give_their_connections_back(valkey: Redis) -> None:
 
 
 def connections(redis: Redis) -> int:
-    return sum(len(node.client_list()) for node in nodes(redis))
+    # Without those of Sentinels, which come and go on their own.
+    known = [client for node in nodes(redis) for client in node.client_list()]
+    return sum(not client["name"].startswith("sentinel-") for client in known)
 
 
 def test_a_client_that_went_away_leaves_no_subscription(valkey: Redis) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from service.domain.accounts import LimitState
 from service.domain.batches import BatchRecord, BatchSubmission
 from service.domain.errors import LeaseLost
 from service.domain.requests import Claim, Ending, Owed, Page, RequestRecord, Submission
@@ -21,15 +22,20 @@ class Waiter(Protocol):
         ...
 
 
+Counted = Callable[[Sequence[LimitState]], None]
+
+
 class RequestStore(Protocol):
     """The life of requests."""
 
-    def submit(self, submission: Submission) -> RequestRecord:
-        """Store a request and hold its price in one step.
+    def submit(self, submission: Submission, counted: Counted | None = None) -> RequestRecord:
+        """Store a request and hold its price in one step; put it into the bulk queue if it is for that.
 
-        Returns the request as stored: with a known idempotency key the original one, under its own
-        id, and nothing is held again; so with a watch of which a request is open. Raises
-        InsufficientCredits, IdempotencyKeyReuse, and Conflict when the watch is paused or gone.
+        Given ``counted``, the call counts against the account's rate limits, and that is told their
+        state: it raises RateLimited when one was reached, and nothing is done. Returns the request as
+        stored: with a known idempotency key the original one, under its own id, and nothing is held
+        again; so with a watch of which a request is open. Raises InsufficientCredits,
+        IdempotencyKeyReuse, and Conflict when the watch is paused or gone.
         """
         ...
 

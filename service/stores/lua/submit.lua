@@ -1,33 +1,50 @@
--- Accepts a request: holds its price, stores it, opens it for work, in one step.
--- Calling it again with the same request id changes nothing, so a lost reply may be retried.
+-- Accepts a request: counts the call, holds the price, stores it, opens it for work, puts it into the bulk
+-- queue, in one step. Calling it again with the same request id changes nothing, so a lost reply may be retried.
 --
 -- KEYS  1 request hash   2 credits hash   3 ledger stream   4 open zset
 --       5 the account's requests zset     6 stats hash     7 idempotency hash
 --       8 watch hash   9 watching zset   10 hash of the watch's open request
+--       11 bulk queue zset   12 its clock hash   13 string: workers were called
+--       14.. string of each window of the account's rate limits
 -- ARGV  1 request id   2 account id   3 operation   4 kind of target   5 queue   6 hold (credits)
 --       7 webhook URL or ""   8 milliseconds until the sweep looks   9 id below which the index is trimmed
 --       10 fingerprint of what is asked, "" without an idempotency key   11 lifetime of the key (s)
 --       12 how old a shared result may be (s)
 --       13 watch id or ""   14 id of the watch's open request or ""   15 milliseconds until the watch's next
 --       run, -1 when that stays as it is   16 milliseconds from then until the sweep looks
---       17 target   18 options or ""
--- Returns  {"ok", created_at ms, available credits},  {"poor", available credits},
---          {"replay", id of the first request with this key, or of the open one of this watch},
---          {"reuse", ""}: the key stands for something else,  {"idle", ""}: the watch is paused or gone,
---          {"moved", id or ""}: another request of the watch is the open one
+--       17 target   18 options or ""   19 milliseconds after which a call of workers that nobody followed
+--       counts as lost, "" when it is not to be put into the bulk queue
+--       20.. for each window: how many calls, window (ms)
+-- Returns  {state of each window, see rate.lua; what became of it: one of
+--          "ok", created_at ms, available credits, for how many requests workers are to be called
+--          "limited": a window is full
+--          "poor", available credits
+--          "replay", id of the first request with this key, or of the open one of this watch
+--          "reuse": the key stands for something else
+--          "idle": the watch is paused or gone
+--          "moved", id or "": another request of the watch is the open one}
+-- @include count
+-- @include enqueue
 local created = redis.call('HGET', KEYS[1], 'created_at')
 if created then
   local credits = redis.call('HMGET', KEYS[2], 'balance', 'held')
-  return {'ok', tonumber(created), tonumber(credits[1] or 0) - tonumber(credits[2] or 0)}
+  -- Whoever was told of it may not have called anybody.
+  local uncalled = ARGV[19] ~= '' and 1 or 0
+  return {{}, 'ok', tonumber(created), tonumber(credits[1] or 0) - tonumber(credits[2] or 0), uncalled}
+end
+
+local windows, full = count({unpack(KEYS, 14)}, {unpack(ARGV, 20)})
+if full then
+  return {windows, 'limited'}
 end
 
 if ARGV[10] ~= '' then
   local known = redis.call('HMGET', KEYS[7], 'fingerprint', 'request')
   if known[1] then
     if known[1] == ARGV[10] then
-      return {'replay', known[2]}
+      return {windows, 'replay', known[2]}
     end
-    return {'reuse', ''}
+    return {windows, 'reuse'}
   end
 end
 
@@ -37,10 +54,10 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if ARGV[13] ~= '' then
   local watch = redis.call('HMGET', KEYS[8], 'status', 'running')
   if watch[1] ~= 'active' then
-    return {'idle', ''}
+    return {windows, 'idle'}
   end
   if (watch[2] or '') ~= ARGV[14] then
-    return {'moved', watch[2] or ''}
+    return {windows, 'moved', watch[2] or ''}
   end
   if tonumber(ARGV[15]) >= 0 then
     local following = now + tonumber(ARGV[15])
@@ -49,7 +66,7 @@ if ARGV[13] ~= '' then
   end
   local status = ARGV[14] ~= '' and redis.call('HGET', KEYS[10], 'status')
   if status == 'queued' or status == 'processing' then
-    return {'replay', ARGV[14]}
+    return {windows, 'replay', ARGV[14]}
   end
 end
 
@@ -60,7 +77,7 @@ if balance - held < hold then
   if ARGV[13] ~= '' then
     redis.call('HSET', KEYS[8], 'last_outcome', 'insufficient_credits')
   end
-  return {'poor', balance - held}
+  return {windows, 'poor', balance - held}
 end
 
 redis.call('HSET', KEYS[1],
@@ -90,4 +107,9 @@ redis.call('ZADD', KEYS[4], now + tonumber(ARGV[8]), ARGV[1])
 redis.call('ZADD', KEYS[5], 0, ARGV[1])
 redis.call('ZREMRANGEBYLEX', KEYS[5], '-', '(' .. ARGV[9])
 redis.call('HINCRBY', KEYS[6], 'accepted', 1)
-return {'ok', now, balance - held - hold}
+
+local uncalled = 0
+if ARGV[19] ~= '' then
+  uncalled = enqueue(KEYS[11], KEYS[12], KEYS[13], ARGV[19], ARGV[2], {ARGV[1]})
+end
+return {windows, 'ok', now, balance - held - hold, uncalled}
