@@ -14,12 +14,11 @@ from service.domain.errors import FetchError, LeaseLost, NoSessionFree, StoreUna
 from service.domain.operations import STORIES
 from service.domain.ports import Services
 from service.domain.requests import Claim, Ending, RequestRecord
-from service.domain.sharing import Flight, Landing
+from service.domain.sharing import Flight
 from workers import scrape
 from workers.optouts import fetch_served
 from workers.places import Places
 from workers.scrape import Stopping
-from workers.shared import landing_of
 from workers.sources.contract import Found, Source
 
 Boarded = tuple[Flight, Claim]
@@ -112,8 +111,7 @@ def _together(
     try:
         return left + _flown(services, source, flying, stopping)
     except BaseException:
-        # Nobody is to wait for a fetch that nobody makes any more.
-        scrape.land_early(services, [(flight, None) for _, flight in flying])
+        scrape.abandon(services, [flight for _, flight in flying])
         raise
 
 
@@ -144,11 +142,11 @@ def _board(services: Services, flying: list[tuple[RequestRecord, Flight]]) -> li
     """Return the claims to fetch for; who has none is in other hands."""
     claims = services.requests.claim_many([record for record, _ in flying])
     boarded: list[Boarded] = []
-    for (record, flight), claim in zip(flying, claims, strict=True):
+    for (_, flight), claim in zip(flying, claims, strict=True):
         if claim is not None:
             boarded.append((flight, claim))
         else:
-            scrape.serve_waiting(services, record.ask.key, services.reels.land(flight, None))
+            scrape.land(services, [(flight, None)])
     return boarded
 
 
@@ -216,46 +214,34 @@ def _land(
     """
     left = _settled(services, [each for each in boarded if not each[1].request.options.archive], found)
     archived = [each for each in boarded if each[1].request.options.archive]
-    scrape.land_early(services, _landings(services, archived, found))
-    for number, each in enumerate(archived):
-        there = {} if stopping() else found  # who takes it up again is served with what has landed
-        left += _settled(services, [each], there, holding=archived[number:])
+    try:
+        scrape.land(
+            services,
+            [(flight, scrape.shareable(services, claim, found.get(flight.key))) for flight, claim in boarded],
+        )
+    finally:  # a store that is out for a moment must not take along what was fetched
+        for number, each in enumerate(archived):
+            there = {} if stopping() else found  # who takes it up again is served with what has landed
+            left += _settled(services, [each], there, holding=archived[number:])
     return left
-
-
-def _landings(services: Services, boarded: list[Boarded], found: Brought) -> list[tuple[Flight, Landing]]:
-    now = services.clock()
-    return [(flight, landing_of(found[flight.key], now)) for flight, _ in boarded if flight.key in found]
 
 
 def _settled(
     services: Services, boarded: list[Boarded], found: Brought, holding: Sequence[Boarded] = ()
 ) -> list[RequestRecord]:
     """Settle these, and hold the claims of those that come after; return what was not found."""
-    landings: list[tuple[Flight, Landing | None]] = []
     endings: list[tuple[Claim, Ending]] = []
     left: list[RequestRecord] = []
     renew = partial(services.requests.renew_many, [claim for _, claim in holding or boarded])
     try:
         for flight, claim in boarded:
-            landing = None
             if flight.key in found:
-                ending, landing = scrape.judge(services, claim, partial(_brought, found[flight.key]), renew)
-                endings.append((claim, ending))
+                endings.append((claim, scrape.judge(services, claim, found[flight.key], renew)))
             else:
                 left += _released(services, claim)
-            landings.append((flight, landing))
     finally:  # a store that is out for a moment must not take along what was fetched
         scrape.settle_many(services, endings)
-    for (flight, _), waiting in zip(landings, services.reels.land_many(landings), strict=True):
-        scrape.serve_waiting(services, flight.key, waiting)
     return left
-
-
-def _brought(what: Found | FetchError) -> Found:
-    if isinstance(what, FetchError):
-        raise what
-    return what
 
 
 def _released(services: Services, claim: Claim) -> list[RequestRecord]:

@@ -61,29 +61,26 @@ def run(services: Services, source: Source, request_id: str, stopping: Stopping 
     flight = services.reels.board(record.ask.key, request_id)
     if flight is None:
         return
-    landing, unserved = None, None
     try:
-        landing, unserved = _fly(services, source, flight, record, stopping)
-    finally:
-        waiting = services.reels.land(flight, landing)
-    if unserved is None:
-        serve_waiting(services, record.ask.key, waiting)
-    else:
-        for each in waiting:
+        _fly(services, source, flight, record, stopping)
+    except NoSessionFree as unserved:
+        for each in services.reels.land(flight, None):
             hold_off(services, each, unserved)
+    except BaseException:
+        abandon(services, [flight])
+        raise
 
 
-def land_early(services: Services, flights: Sequence[tuple[Flight, Landing | None]]) -> None:
-    """Serve who waits for these reels before the requests they are fetched for are ended.
+def land(services: Services, landings: Sequence[tuple[Flight, Landing | None]]) -> None:
+    """End fetches with what may be shared of them (None: nothing), and serve who waited."""
+    for (flight, _), waiting in zip(landings, services.reels.land_many(landings), strict=True):
+        serve_waiting(services, flight.key, waiting)
 
-    Landing them again changes nothing. What goes wrong with the others, whom the sweep finds, is not the
-    affair of those requests.
-    """
-    try:
-        for (flight, _), waiting in zip(flights, services.reels.land_many(flights), strict=True):
-            serve_waiting(services, flight.key, waiting)
-    except StoreUnavailable as error:
-        log.warning("scrape.waiting_unserved", error=str(error.__cause__))
+
+def abandon(services: Services, flights: Sequence[Flight]) -> None:
+    """Let nobody wait for a fetch that nobody makes any more; those that have landed stay as they are."""
+    with suppress(StoreUnavailable):  # they end by themselves
+        land(services, [(flight, None) for flight in flights])
 
 
 def give_up(services: Services, record: RequestRecord) -> None:
@@ -203,27 +200,29 @@ def serve(services: Services, record: RequestRecord, shared: Shared, now: int) -
 
 def _fly(
     services: Services, source: Source, flight: Flight, record: RequestRecord, stopping: Stopping
-) -> tuple[Landing | None, NoSessionFree | None]:
-    """Claim, fetch and settle a request; return what others may have of it, or why nobody can be asked."""
-    request_id = record.request_id
-    claim = services.requests.claim(request_id, record.batch_id)
-    if claim is None:
-        return None, None
+) -> None:
+    """Fetch for a request, end it, and land what was fetched; raises as `_fetched`.
+
+    With media to archive it lands first: they take their time, which is not that of the others who wait.
+    """
+    fetched = _fetched(services, source, record, stopping)
+    landing = shareable(services, *fetched) if fetched else None
+    if fetched and not record.options.archive:
+        _end(services, *fetched)
     try:
-        ending, landing = judge(services, claim, lambda: _flown(services, source, flight, claim, stopping))
+        land(services, [(flight, landing)])
+    finally:  # a store that is out for a moment must not take along what was fetched
+        if fetched and record.options.archive:
+            _end(services, *fetched)
+
+
+def _end(services: Services, claim: Claim, brought: Found | FetchError) -> None:
+    try:
+        ending = judge(services, claim, brought)
     except LeaseLost:
-        log.warning("scrape.lease_lost", requestId=request_id, fence=claim.fence)
-        return None, None
-    except NoSessionFree as unserved:
-        put_back(services, claim, unserved)
-        return None, unserved
-    except _Stopped:
-        if give_back(services, claim):
-            publish(services, claim.request)
-        log.info("scrape.given_back", requestId=request_id)
-        return None, None
+        log.warning("scrape.lease_lost", requestId=claim.request.request_id, fence=claim.fence)
+        return
     settle(services, claim, ending)
-    return landing, None
 
 
 def settle(services: Services, claim: Claim, ending: Ending) -> None:
@@ -276,35 +275,64 @@ class _Stopped(Exception):
 
 
 def judge(
-    services: Services, claim: Claim, fetch: Callable[[], Found], renew: Renew | None = None
-) -> tuple[Ending, Landing | None]:
-    """Return how the request ends with what ``fetch`` returns or raises, and what may be shared.
+    services: Services, claim: Claim, brought: Found | FetchError, renew: Renew | None = None
+) -> Ending:
+    """Return how the request ends with what was fetched for it; its media are archived if it wants that.
 
-    ``renew`` is that of `Endings`. Passes on LeaseLost, StoreUnavailable, NoSessionFree when nothing was
-    asked, and _Stopped when there is another try to make and no time.
+    ``renew`` is that of `Endings`. Passes on LeaseLost and StoreUnavailable.
     """
     endings = Endings(services, claim, renew)
-    if claim.request.attempts > services.policy.max_attempts:
-        # Whatever takes the workers down with it must not do so for ever.
-        return endings.not_worked_on(), None
     try:
-        found = fetch()
-        return endings.succeeded(found), landing_of(found, services.clock())
-    except (LeaseLost, StoreUnavailable, NoSessionFree, _Stopped):
+        return endings.succeeded(brought) if isinstance(brought, Found) else endings.failed(brought)
+    except (LeaseLost, StoreUnavailable):
         raise
-    except FetchError as error:
-        return endings.failed(error), landing_of(error, services.clock())
     except Exception as error:
         log.exception("scrape.unexpected", requestId=claim.request.request_id, error=str(error))
-        return endings.failed(StoryhookError()), None
+        return endings.failed(StoryhookError())
 
 
-def _flown(services: Services, source: Source, flight: Flight, claim: Claim, stopping: Stopping) -> Found:
-    """Fetch as `_served`; while the media are archived nobody else has to wait."""
-    found = _served(services, source, claim, stopping)
-    if claim.request.options.archive:
-        land_early(services, [(flight, landing_of(found, services.clock()))])
-    return found
+def shareable(services: Services, claim: Claim, brought: Found | FetchError | None) -> Landing | None:
+    """Return what others may have of what was fetched, nothing when it cannot be used."""
+    try:
+        return landing_of(brought, services.clock()) if brought else None
+    except Exception as error:
+        log.exception("scrape.unexpected", requestId=claim.request.request_id, error=str(error))
+        return None
+
+
+def _fetched(
+    services: Services, source: Source, record: RequestRecord, stopping: Stopping
+) -> tuple[Claim, Found | FetchError] | None:
+    """Claim a request and fetch for it; None when it has ended, or is somebody else's or the next one's.
+
+    Raises StoreUnavailable, and NoSessionFree when nothing was asked; then the request is put back.
+    """
+    claim = services.requests.claim(record.request_id, record.batch_id)
+    if claim is None:
+        return None
+    if claim.request.attempts > services.policy.max_attempts:
+        # Whatever takes the workers down with it must not do so for ever.
+        settle(services, claim, Endings(services, claim).not_worked_on())
+        return None
+    try:
+        return claim, _served(services, source, claim, stopping)
+    except LeaseLost:
+        log.warning("scrape.lease_lost", requestId=record.request_id, fence=claim.fence)
+    except NoSessionFree as unserved:
+        put_back(services, claim, unserved)
+        raise
+    except _Stopped:
+        if give_back(services, claim):
+            publish(services, claim.request)
+        log.info("scrape.given_back", requestId=record.request_id)
+    except StoreUnavailable:
+        raise
+    except FetchError as error:
+        return claim, error
+    except Exception as error:
+        log.exception("scrape.unexpected", requestId=record.request_id, error=str(error))
+        settle(services, claim, Endings(services, claim).failed(StoryhookError()))
+    return None
 
 
 def _served(services: Services, source: Source, claim: Claim, stopping: Stopping) -> Found:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from service.domain.dispatch import publish_bulk
+from service.domain.errors import StoreUnavailable
 from service.domain.options import Options
 from service.domain.ports import Services
 from service.domain.requests import BULK, INTERACTIVE, SCRAPE, Submission
 from tests.conftest import RecordingQueue
 from tests.redis.kit import submission
-from tests.redis.test_bulk import Upstream
+from tests.redis.test_bulk import Upstream, reel
 from workers import gather, scrape
 from workers.places import Places
+from workers.sources.contract import reel_found
 
 ARCHIVED = Options(archive=True)
 
@@ -46,6 +49,20 @@ def archive() -> Archive:
 @pytest.fixture
 def services(services: Services, archive: Archive) -> Services:
     return replace(services, archive=archive)
+
+
+@pytest.fixture
+def landed(services: Services, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Notes what lands, by one call each."""
+    noted: list[list[str]] = []
+    land_many = services.reels.land_many
+
+    def noting(landings: Sequence[Any]) -> list[list[str]]:
+        noted.append([flight.key for flight, _ in landings])
+        return land_many(landings)
+
+    monkeypatch.setattr(services.reels, "land_many", noting)
+    return noted
 
 
 @pytest.fixture
@@ -149,3 +166,78 @@ def test_a_worker_that_ends_leaves_the_archiving_to_the_next(
     envelope = services.requests.envelope(given[1])
     assert envelope is not None
     assert json.loads(envelope)["cached"] is True
+
+
+def test_a_reel_whose_media_are_archived_lands_once(
+    services: Services, archive: Archive, account_id: str, landed: list[list[str]]
+) -> None:
+    request_id = services.requests.submit(asked(account_id, "one", archived=True)).request_id
+    archive.during = lambda: landed.append(["archiving"])
+    scrape.run(services, Upstream(), request_id)
+    assert landed == [["one"], ["archiving"]]
+    assert ended(services, [request_id]) == [request_id]
+
+
+def test_a_group_lands_once_and_together(
+    services: Services, archive: Archive, account_id: str, landed: list[list[str]]
+) -> None:
+    names = ["one", "two", "three", "four"]
+    given = hand_in(services, [asked(account_id, name, archived=name in names[:2]) for name in names])
+    archive.during = lambda: landed.append(["archiving"])
+    work(services, Upstream())
+    assert landed == [names, ["archiving"], ["archiving"]]
+    assert ended(services, given) == given
+
+
+def test_who_waits_for_one_of_a_group_is_served_before_any_is_archived(
+    services: Services, archive: Archive, account_id: str
+) -> None:
+    waiting = services.requests.submit(asked(account_id, "two", archived=False, queue=INTERACTIVE))
+    hand_in(services, [asked(account_id, name, archived=True) for name in ("one", "two")])
+    upstream = Upstream()
+
+    def join(name: str) -> None:
+        if name == "two":
+            scrape.run(services, upstream, waiting.request_id)
+
+    upstream.before = join
+    archive.look = lambda: ended(services, [waiting.request_id])
+    work(services, upstream)
+    assert archive.ended_before == [[waiting.request_id]] * 2
+    assert upstream.asked == []
+
+
+@pytest.mark.parametrize("names", [["one"], ["one", "two"]], ids=["alone", "together"])
+def test_what_is_to_be_archived_outlives_a_landing_that_the_store_prevents(
+    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    given = hand_in(services, [asked(account_id, name, archived=True) for name in names])
+    land_many = services.reels.land_many
+
+    def once(_: object) -> None:
+        monkeypatch.setattr(services.reels, "land_many", land_many)
+        raise StoreUnavailable
+
+    monkeypatch.setattr(services.reels, "land_many", once)
+    with suppress(StoreUnavailable):
+        work(services, Upstream())
+    assert ended(services, given) == given
+    assert all(services.reels.board(name, "req_9") for name in names), "the flights are over"
+
+
+def test_a_reel_that_cannot_be_archived_spoils_no_other(
+    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = reel_found("5", {"pk": "5", "username": "two"}, {"items": object()})
+    given = hand_in(services, [asked(account_id, name, archived=True) for name in ("one", "two", "three")])
+    upstream = Upstream()
+    monkeypatch.setattr(
+        upstream, "reels", lambda names, _: {name: reel(name) for name in names} | {"two": odd}
+    )
+    work(services, upstream)
+    records = services.requests.get_many(given)
+    assert [record.code or record.outcome for record in records if record] == [
+        "found",
+        "internal_error",
+        "found",
+    ]
