@@ -72,7 +72,8 @@ def _chunk(services: Services, source: Source, request_ids: list[str], stopping:
     records = _open(services, request_ids)
     # One that takes its workers down must not take the others with it until all are given up.
     alone = [record for record in records if _goes_alone(services, record)]
-    together = [record for record in records if record not in alone]
+    together, to_archive = _not_shared(services, [record for record in records if record not in alone])
+    alone += to_archive
     # In this thread they wait for each other: half of them are for others who have a place.
     mine = -(-len(alone) // 2)
     publish_all(services, alone[mine:])
@@ -103,13 +104,10 @@ def _together(
     services: Services, source: Source, records: list[RequestRecord], stopping: Stopping
 ) -> list[RequestRecord]:
     """End what can be ended with few calls; return the requests that have to be asked for alone."""
-    to_fetch, left = _not_shared(services, records)
-    flights = services.reels.board_many(to_fetch)
-    flying = [
-        (record, flight) for record, flight in zip(to_fetch, flights, strict=True) if flight is not None
-    ]
+    flights = services.reels.board_many(records)
+    flying = [(record, flight) for record, flight in zip(records, flights, strict=True) if flight is not None]
     try:
-        return left + _flown(services, source, flying, stopping)
+        return _flown(services, source, flying, stopping)
     except BaseException:
         scrape.abandon(services, [flight for _, flight in flying])
         raise
@@ -153,19 +151,19 @@ def _board(services: Services, flying: list[tuple[RequestRecord, Flight]]) -> li
 def _not_shared(
     services: Services, records: list[RequestRecord]
 ) -> tuple[list[RequestRecord], list[RequestRecord]]:
-    """End those requests for which there is a shared reel; return those to fetch, and those to work on alone.
+    """End those requests for which there is a shared reel; return those to fetch, and those to archive.
 
     The latter have one, and want its media archived.
     """
-    to_fetch, alone = [], []
+    to_fetch, to_archive = [], []
     reels, now = services.reels.get_many([record.ask.key for record in records])
     for record, shared in zip(records, reels, strict=True):
         served = shared is not None and shared.serves(record, now)
         if served and record.options.archive:
-            alone.append(record)
+            to_archive.append(record)
         elif not (shared and served and scrape.serve(services, record, shared, now)):
             to_fetch.append(record)
-    return to_fetch, alone
+    return to_fetch, to_archive
 
 
 def _ask(services: Services, source: Source, boarded: list[Boarded], stopping: Stopping) -> Brought:

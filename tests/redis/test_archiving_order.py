@@ -160,7 +160,8 @@ def test_a_worker_that_ends_leaves_the_archiving_to_the_next(
     work(services, upstream, stopping=lambda: len(archive.ended_before) > 0)
     assert ended(services, given) == given[:1]
     assert [record.attempts for record in services.requests.get_many(given[1:]) if record] == [0, 0]
-    work(services, upstream)
+    for _ in range(2):  # half of what is left is handed on
+        work(services, upstream)
     assert ended(services, given) == given
     assert len(upstream.together) == 1, "what was fetched is shared"
     envelope = services.requests.envelope(given[1])
@@ -241,3 +242,20 @@ def test_a_reel_that_cannot_be_archived_spoils_no_other(
         "internal_error",
         "found",
     ]
+
+
+def test_shared_reels_are_archived_by_others_too_who_have_a_place(
+    services: Services, archive: Archive, account_id: str
+) -> None:
+    names = [f"name{number}" for number in range(8)]
+    upstream, waiting = Upstream(), []
+    hand_in(services, [asked(account_id, name, archived=False) for name in names])
+    work(services, upstream)
+    given = hand_in(services, [asked(account_id, name, archived=True) for name in names])
+    archive.during = lambda: waiting.append(services.bulk.waiting())
+    work(services, upstream)
+    assert waiting == [4] * 4, "before the first of them is archived the others' half is handed on"
+    for _ in range(4):
+        work(services, upstream)
+    assert ended(services, given) == given
+    assert (len(upstream.together), upstream.asked) == (1, [])
