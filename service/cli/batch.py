@@ -6,10 +6,9 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,20 +16,22 @@ import click
 import orjson
 
 from service.cli.client import Api, List, has_ended
-from service.cli.endings import (
-    ENDED_OTHERWISE,
-    REFUSED,
-    UNFINISHED,
-    Terminated,
-    leave,
-    sigterm_raises,
-)
-from service.cli.output import complain, printable, progress_bar, server_options, show
+from service.cli.endings import REFUSED, UNFINISHED, Terminated, leave, sigterm_raises
+from service.cli.output import complain, printable, progress_bar, server_options
 from service.cli.parts import Parts, remove_old_parts
 from service.cli.runs import Memory, Named, Run
 from service.cli.servers import Server, find_server
+from service.cli.telling import (
+    count_ended,
+    print_batch,
+    print_end,
+    summary,
+    tell_end,
+    tell_lines,
+    tell_refusal,
+    tell_resumed,
+)
 from service.cli.transport import HOLD_MOST, NoAnswer
-from service.domain.envelopes import timestamp
 from service.domain.errors import ConfigurationError, ValidationFailed
 from service.domain.idempotency import KEY_RULE, is_key
 from service.domain.sharing import MAX_AGE_MOST
@@ -43,7 +44,6 @@ CONTENT_TYPES = {
 SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 LIST_MOST = 64 * 1024 * 1024  # bytes; the server has its own, lower limit
 GLANCE = 2.0  # seconds between two looks while somebody watches the bar
-TOLD_MOST = 20  # lines about a list before the rest is only counted
 
 # The server has judged the list: nothing is kept under the key, a new run may begin.
 _JUDGED = frozenset({402, 413, 415, 422})
@@ -258,7 +258,7 @@ class Work:
         try:
             status = self._do(run)
         except NoAnswer as problem:
-            self._tell_refusal(problem)
+            tell_refusal(self._wish.name, problem)
             if problem.status in _JUDGED or (self._batch_id and problem.status == 404):
                 self._memory.forget(run)
             elif self._batch_id:
@@ -279,18 +279,17 @@ class Work:
         if run.answer is None:
             run = self._memory.keep(run, self._api.submit_batch(self._given, run.key).content)
         else:
-            begun = timestamp(int(run.begun * 1000))
-            complain(f"going on with {run.answer['batchId']} of {begun}; --resume-within 0 begins anew")
+            tell_resumed(run.answer, run.begun)
         answer = run.answer or {}
         self._batch_id = printable(str(answer["batchId"]))
-        status = _tell_lines(self._wish.name, answer)
+        status = tell_lines(self._wish.name, answer)
         if self._wish.wait:
             batch = self._awaited(answer.get("accepted"))
             status = max(status, self._finish(batch))
             if not has_ended(batch):
                 return status
         else:
-            self._print(answer, self._batch_id)
+            print_batch(answer, self._batch_id, as_json=self._wish.as_json)
         self._memory.forget(run)
         return status
 
@@ -300,7 +299,7 @@ class Work:
         with progress_bar(shown=self._shown) as progress:
             bar = progress.add_task(self._batch_id, total=accepted)
             for said in self._api.batch(self._batch_id, hold=GLANCE if self._shown else HOLD_MOST):
-                progress.update(bar, completed=_ended(said), total=said["total"])
+                progress.update(bar, completed=count_ended(said), total=said["total"])
         return said
 
     def _finish(self, batch: dict[str, Any]) -> int:
@@ -308,23 +307,11 @@ class Work:
         missing = 0
         if has_ended(batch) and self._wish.out is not None:
             missing = batch["total"] - self._write_results(batch["total"])
-        table = sys.stdout.isatty() and not self._wish.as_json
-        if self._wish.on_stdout:
-            if self._shown:
-                click.echo(summary(batch), err=True)
-        elif table:
-            show(summary(batch), ("outcome", "names"), list(outcomes(batch).items()), as_json=False)
-        else:
-            self._print(batch, summary(batch))
-        others = batch["total"] - batch["states"].get("succeeded", 0)
-        if not has_ended(batch):
-            complain(f"{self._batch_id}: not ended in time; the same command goes on with it")
-            return UNFINISHED
-        if missing:
-            complain(f"{self._batch_id}: {missing} of {batch['total']} results are not there any more")
-        if others:
-            complain(f"{self._batch_id}: {others} of {batch['total']} ended otherwise: {_counts(batch)}")
-        return ENDED_OTHERWISE if others or missing else 0
+        if not self._wish.on_stdout:
+            print_end(batch, as_json=self._wish.as_json)
+        elif self._shown:
+            click.echo(summary(batch), err=True)
+        return tell_end(self._batch_id, batch, missing)
 
     def _write_results(self, total: int) -> int:
         """Write the results; return how many there were. Raises OSError."""
@@ -349,65 +336,3 @@ class Work:
             yield file
             file.flush()
             os.fsync(file.fileno())  # the run is forgotten next
-
-    def _print(self, said: dict[str, Any], line: str) -> None:
-        click.echo(orjson.dumps(said) if self._wish.as_json else line)
-        sys.stdout.flush()
-
-    def _tell_refusal(self, problem: NoAnswer) -> None:
-        if not problem.details:
-            complain(str(problem))
-            return
-        complain(f"the server refused ({problem.code}):")
-        _tell_some(f"{self._wish.name}: {where}: {why}" for where, why in problem.details.items())
-
-
-# --- what is told ----------------------------------------------------------------------------------
-
-
-def _tell_lines(name: str, answer: dict[str, Any]) -> int:
-    """Say what of a list was not taken; return the exit code."""
-    duplicates, invalid, unpaid = (answer.get(what) or [] for what in ("duplicates", "invalid", "unpaid"))
-    if duplicates:
-        lines = [f"line {each['line']} ({each['username']})" for each in duplicates]
-        complain(f"{name}: {len(lines)} more than once: {_some(lines)}")
-    _tell_some(f"{name}: line {each['line']}: {each['value']!r}: {each['error']}" for each in invalid)
-    if unpaid:
-        complain(f"{name}: {len(unpaid)} not paid for: {_some(unpaid)}")
-    return ENDED_OTHERWISE if invalid or unpaid else 0
-
-
-def _tell_some(lines: Iterable[str]) -> None:
-    rest = iter(lines)
-    for line in islice(rest, TOLD_MOST):
-        complain(line)
-    if left := sum(1 for _ in rest):
-        complain(f"... and {left} more")
-
-
-def _some(words: list[str]) -> str:
-    left = len(words) - TOLD_MOST
-    return ", ".join(words[:TOLD_MOST]) + (f" and {left} more" if left > 0 else "")
-
-
-def summary(batch: dict[str, Any]) -> str:
-    """Return a batch in one line."""
-    done = "" if has_ended(batch) else f"{_ended(batch)} of "
-    told = f"{batch['batchId']}: {batch['status']}: {done}{batch['total']} names, {_counts(batch)}"
-    return printable(f"{told}; {batch.get('itemCount', 0)} items, {batch.get('creditsCharged', 0)} credits")
-
-
-def _counts(batch: dict[str, Any]) -> str:
-    return ", ".join(f"{count} {outcome}" for outcome, count in outcomes(batch).items()) or "none ended"
-
-
-def outcomes(batch: dict[str, Any]) -> dict[str, int]:
-    """Return how many names ended how, the most frequent first."""
-    counts = {printable(name): count for name, count in batch.get("outcomes", {}).items() if count}
-    if cancelled := batch["states"].get("cancelled"):
-        counts.setdefault("cancelled", cancelled)
-    return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
-
-
-def _ended(batch: dict[str, Any]) -> int:
-    return sum(batch["states"].get(state, 0) for state in ("succeeded", "failed", "cancelled"))

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from werkzeug import Response
 
-from service.cli import batch
+from service.cli import batch, telling
 from service.cli.demo import free_ports
 from service.cli.main import main
 from service.cli.runs import state_folder
@@ -142,7 +142,7 @@ def test_duplicates_alone_are_no_failure(batches: Batches) -> None:
 def test_a_bad_list_does_not_fill_a_mailbox(batches: Batches) -> None:
     told = run(batches, "-", stdin="nasa\n" + "bad name\n" * 500)
     assert told.exit_code == 1
-    assert told.stderr.count("\n") == batch.TOLD_MOST + 1
+    assert told.stderr.count("\n") == telling.TOLD_MOST + 1
     assert told.stderr.endswith("storyhook: ... and 480 more\n")
 
 
