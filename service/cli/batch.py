@@ -51,13 +51,18 @@ _JUDGED = frozenset({402, 413, 415, 422})
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be done with a batch. ``out`` is where its results go, None without."""
+    """What is to be done with the list in ``file``. ``out`` is where results go, None without."""
 
-    name: str
+    file: Path
     wait: bool
     out: Path | None
     as_json: bool
     resume_within: float
+
+    @property
+    def name(self) -> str:
+        """What the list is called where people are told of it."""
+        return "standard input" if self.file == Path("-") else self.file.name
 
     @property
     def on_stdout(self) -> bool:
@@ -168,10 +173,36 @@ def batch(
            the same command goes on with it
       130  interrupted
     """
+    _check_together(webhook_url, webhook_mode, out, as_json=as_json)
+    query = _query(webhook_url, webhook_mode, max_age, clamp=clamp, strict=strict)
+    work = None
+    try:
+        with sigterm_raises():
+            found = find_server(server, key)
+            wish = Wish(file, wait or out is not None, _checked_out(out), as_json, resume_within * 3_600.0)
+            given = read_list(file, form, query)
+            memory = Named(idempotency_key) if idempotency_key else _memory(found, given, wish)
+            work = Work(Api(found, wait=wait_seconds, stop=threading.Event()), given, memory, wish)
+            status = work.do()
+    except (KeyboardInterrupt, Terminated, BrokenPipeError) as error:
+        leave(error, work.parts if work else None, work.last_words() if work else "")
+    sys.exit(status)
+
+
+def _check_together(
+    webhook_url: str | None, webhook_mode: str | None, out: Path | None, *, as_json: bool
+) -> None:
+    """Raises click.UsageError for options that make no sense beside each other."""
     if webhook_mode and not webhook_url:
         raise click.UsageError("--webhook-mode needs --webhook-url.")
     if as_json and out == Path("-"):
         raise click.UsageError("Either --json or --out - goes to standard output.")
+
+
+def _query(
+    webhook_url: str | None, webhook_mode: str | None, max_age: int | None, *, clamp: bool, strict: bool
+) -> dict[str, str]:
+    """Return the options that are the server's; what is not given is left to it."""
     options = {
         "webhookUrl": webhook_url,
         "webhookMode": webhook_mode,
@@ -179,25 +210,7 @@ def batch(
         "onInsufficientCredits": "clamp" if clamp else None,
         "strict": "true" if strict else None,
     }
-    work = None
-    try:
-        with sigterm_raises():
-            found = find_server(server, key)
-            wish = Wish(
-                "standard input" if file == Path("-") else file.name,
-                wait or out is not None,
-                _checked_out(out),
-                as_json,
-                resume_within * 3_600.0,
-            )
-            given = read_list(file, form, {name: value for name, value in options.items() if value})
-            memory = Named(idempotency_key) if idempotency_key else _memory(found, file, given, wish)
-            api = Api(found, wait=wait_seconds, stop=threading.Event())
-            work = Work(api, given, memory, wish)
-            status = work.do()
-    except (KeyboardInterrupt, Terminated, BrokenPipeError) as error:
-        leave(error, work.parts if work else None, work.last_words() if work else "")
-    sys.exit(status)
+    return {name: value for name, value in options.items() if value}
 
 
 def read_list(file: Path, form: str | None, options: dict[str, str]) -> List:
@@ -217,9 +230,9 @@ def read_list(file: Path, form: str | None, options: dict[str, str]) -> List:
     return List(body, CONTENT_TYPES[form or SUFFIXES.get(file.suffix.lower(), "text")], options)
 
 
-def _memory(server: Server, file: Path, given: List, wish: Wish) -> Memory:
+def _memory(server: Server, given: List, wish: Wish) -> Memory:
     # Not resolved: /dev/stdin leads to another pipe each time.
-    name = b"-" if file == Path("-") else os.fsencode(os.path.abspath(file))
+    name = b"-" if wish.file == Path("-") else os.fsencode(os.path.abspath(wish.file))
     out = b"" if wish.out is None else os.fsencode(wish.out)
     options = repr([*sorted(given.options.items()), wish.wait]).encode()
     # Another key may be another account's, which has neither the batch nor the right to it.
