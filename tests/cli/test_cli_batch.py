@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from werkzeug import Response
 
-from service.cli import batch, telling
+from service.cli import batch, telling, work
 from service.cli.demo import free_ports
 from service.cli.main import main
 from service.cli.runs import state_folder
@@ -339,7 +339,7 @@ def test_on_a_terminal_a_bar_and_a_table(batches: Batches, names: Path) -> None:
     assert "0/3" in shown
     assert "0/?" not in shown
     assert "outcome" in shown
-    assert {float(request.args["wait"]) for request in batches.requests[1:]} == {batch.GLANCE}
+    assert {float(request.args["wait"]) for request in batches.requests[1:]} == {work.GLANCE}
 
 
 def test_a_server_that_does_not_hold_calls_is_not_flooded(
