@@ -204,16 +204,21 @@ def test_a_hundred_who_ask_three_workers_cost_one_call(
     assert audit(services).differences == []
 
 
-@pytest.mark.parametrize(
-    "brought", [REEL, reel_found("5", {"pk": "5"}, None), UpstreamFailed("Odd.", retry_after=7)]
-)
-def test_what_is_shared_is_what_was_fetched(brought: Found | FetchError, services: Services) -> None:
+def shared_again(services: Services, brought: Found | FetchError) -> Found | FetchError:
+    """What others get of what a fetch brought."""
     flight = services.reels.board("anna", "req_1")
     assert flight is not None
     services.reels.land(flight, landing_of(brought, services.clock()))
     shared, _ = services.reels.get("anna")
     assert shared is not None
-    again = brought_by(shared)
+    return brought_by(shared)
+
+
+@pytest.mark.parametrize(
+    "brought", [REEL, reel_found("5", {"pk": "5"}, None), UpstreamFailed("Odd.", retry_after=7)]
+)
+def test_what_is_shared_is_what_was_fetched(brought: Found | FetchError, services: Services) -> None:
+    again = shared_again(services, brought)
     if isinstance(brought, FetchError):
         assert isinstance(again, type(brought))
         assert (again.message, again.retry_after) == (brought.message, brought.retry_after)
@@ -225,12 +230,7 @@ def test_what_json_has_no_word_for_is_shared_as_it_was(services: Services, accou
     """Half an emoji and a number beyond 64 bits, in one reel."""
     media = {"pk": 123456789012345678901234, "caption": {"text": "\ud83d"}}
     found = reel_found("5", {"pk": "5"}, {"id": "5", "user": {"pk": "5"}, "items": [media]})
-    flight = services.reels.board("anna", "req_1")
-    assert flight is not None
-    services.reels.land(flight, landing_of(found, services.clock()))
-    shared, _ = services.reels.get("anna")
-    assert shared is not None
-    again = brought_by(shared)
+    again = shared_again(services, found)
     assert isinstance(again, Found)
     assert again.data["items"] == [{"pk": "123456789012345678901234", "caption": {"text": "?"}}]
 

@@ -237,6 +237,10 @@ class ReceiverAnswers:
     def nothing(self, error: str) -> Attempt:
         return Attempt(at=1, duration=0, error=error)
 
+    def sent_ids(self) -> list[str]:
+        """The deliveries that were sent, in their order."""
+        return [delivery_id for _, delivery_id, _, _ in self.sent]
+
 
 def accept(_: str) -> Attempt:
     return OK
@@ -258,14 +262,19 @@ def owed_to(services: Services, account_id: str) -> str:
     return delivery.delivery_id
 
 
+def hand(services: Services, sender: ReceiverAnswers, *delivery_ids: str) -> None:
+    """Hand a deliverer one message of what is owed to HOST."""
+    deliver.run(services, sender, [Owed(each, HOST) for each in delivery_ids])  # type: ignore[arg-type]
+
+
 def test_a_deliverer_sends_what_is_owed_signed_with_every_active_secret(
     services: Services, hook_account: str
 ) -> None:
     rotated = services.accounts.rotate_webhook_secret(hook_account)
     delivery_id = owed_to(services, hook_account)
     sender = ReceiverAnswers(accept)
-    deliver.run(services, sender, [Owed(delivery_id, HOST)])  # type: ignore[arg-type]
-    deliver.run(services, sender, [Owed(delivery_id, HOST)])  # type: ignore[arg-type]
+    hand(services, sender, delivery_id)
+    hand(services, sender, delivery_id)
     assert sender.sent == [(URL, delivery_id, ending().envelope, rotated.active)]
     delivery = services.deliveries.get(delivery_id)
     assert delivery is not None
@@ -279,8 +288,8 @@ def test_a_deliverer_goes_on_with_what_is_due_at_the_same_host(
     made = [owed_to(services, hook_account) for _ in range(3)]
     redis.zadd(keys.due(ids.shard_in(hook_account), HOST), dict.fromkeys(made, 1))
     sender = ReceiverAnswers(accept)
-    deliver.run(services, sender, [Owed(made[1], HOST)])  # type: ignore[arg-type]
-    assert sorted(delivery_id for _, delivery_id, _, _ in sender.sent) == sorted(made)
+    hand(services, sender, made[1])
+    assert sorted(sender.sent_ids()) == sorted(made)
 
 
 def test_what_is_owed_together_is_published_in_messages_of_ten(
@@ -303,7 +312,7 @@ def test_a_mistake_with_one_delivery_leaves_the_others_to_other_threads(
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        deliver.run(services, ReceiverAnswers(crash), [Owed(name, HOST) for name in made])  # type: ignore[arg-type]
+        hand(services, ReceiverAnswers(crash), *made)
     assert [name for hint in queue.published for name in hint[2::2]] == made[1:]
 
 
@@ -314,8 +323,8 @@ def test_deliveries_of_one_message_are_made_one_after_the_other(
     monkeypatch.setattr(deliver, "PROMPT_SECONDS", 60.0)
     made = [owed_to(services, hook_account) for _ in range(6)]
     sender = ReceiverAnswers(accept)
-    deliver.run(services, sender, [Owed(name, HOST) for name in made])  # type: ignore[arg-type]
-    assert [delivery_id for _, delivery_id, _, _ in sender.sent] == made
+    hand(services, sender, *made)
+    assert sender.sent_ids() == made
     assert queue.published == []
 
 
@@ -331,8 +340,8 @@ def test_a_host_that_hangs_keeps_nobody_else(
         return accept(url)
 
     sender = ReceiverAnswers(hang)
-    deliver.run(services, sender, [Owed(name, HOST) for name in made])  # type: ignore[arg-type]
-    assert [delivery_id for _, delivery_id, _, _ in sender.sent] == made[:1]
+    hand(services, sender, *made)
+    assert sender.sent_ids() == made[:1]
     assert [list(hint[2::2]) for hint in queue.published] == [made[1:4], made[4:]]
 
 
@@ -343,7 +352,7 @@ def test_a_delivery_to_a_host_without_room_is_deferred_and_not_an_attempt(
         services.hosts.enter(HOST, f"msg_{number}")
     delivery_id = owed_to(services, hook_account)
     sender = ReceiverAnswers(accept)
-    deliver.run(services, sender, [Owed(delivery_id, HOST)])  # type: ignore[arg-type]
+    hand(services, sender, delivery_id)
     delivery = services.deliveries.get(delivery_id)
     assert delivery is not None
     assert (sender.sent, delivery.status, delivery.attempts) == ([], "pending", 0)
@@ -355,7 +364,7 @@ def test_a_delivery_whose_result_is_gone_is_not_sent_empty(
     delivery_id = owed_to(services, hook_account)
     redis.delete(keys.result(ids.request_of(delivery_id)))
     sender = ReceiverAnswers(accept)
-    deliver.run(services, sender, [Owed(delivery_id, HOST)])  # type: ignore[arg-type]
+    hand(services, sender, delivery_id)
     delivery = services.deliveries.get(delivery_id)
     assert delivery is not None
     assert (sender.sent, delivery.status) == ([], "exhausted")
@@ -367,7 +376,7 @@ def test_a_deliverer_gives_its_place_back_whatever_happens(services: Services, h
 
     delivery_id = owed_to(services, hook_account)
     with pytest.raises(RuntimeError):
-        deliver.run(services, ReceiverAnswers(crash), [Owed(delivery_id, HOST)])  # type: ignore[arg-type]
+        hand(services, ReceiverAnswers(crash), delivery_id)
     assert services.hosts.room(HOST) == (services.policy.webhook_host_concurrency, 0)
 
 
