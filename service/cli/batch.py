@@ -12,7 +12,7 @@ import click
 
 from service.cli.client import Api, List
 from service.cli.endings import Terminated, leave, sigterm_raises
-from service.cli.output import server_options
+from service.cli.output import check_stdout, server_options
 from service.cli.parts import remove_old_parts
 from service.cli.runs import Memory, Named
 from service.cli.servers import Server, find_server
@@ -134,6 +134,7 @@ def batch(
       130  interrupted
     """
     _check_together(webhook_url, webhook_mode, out, as_json=as_json)
+    check_stdout()
     query = _query(webhook_url, webhook_mode, max_age, clamp=clamp, strict=strict)
     work = None
     try:

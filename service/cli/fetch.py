@@ -17,7 +17,7 @@ import click
 
 from service.cli.client import Answer, Api
 from service.cli.endings import ENDED_OTHERWISE, REFUSED, Terminated, leave, sigterm_raises
-from service.cli.output import complain, printable, progress_bar, server_options, show
+from service.cli.output import check_stdout, complain, printable, progress_bar, server_options, show
 from service.cli.saving import Saved, Saver
 from service.cli.servers import find_server
 from service.cli.transport import NoAnswer, Stopped
@@ -95,6 +95,7 @@ def fetch(
       3    the server refused (401, 402, 403 ...) or could not be reached
       130  interrupted
     """
+    check_stdout()
     stop = threading.Event()
     saver = None
     try:

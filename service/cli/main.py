@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -50,11 +52,24 @@ class Group(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
+        _replace_closed()
         try:
             return super().invoke(ctx)
         except StoryhookError as error:
             click.echo(f"storyhook: {_line(error)}", err=True)
             sys.exit(2)
+
+
+def _replace_closed() -> None:
+    """Let a closed standard input be an empty one, and drop what is said on a closed standard error.
+
+    Python has None for them, as click and getpass do not expect. A closed standard output stays one: results
+    that cost something are not to be fetched for nobody, see `check_stdout`.
+    """
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - open to the end, as the real one
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - so is this
 
 
 def _line(error: StoryhookError) -> str:

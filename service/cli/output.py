@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from service.domain.errors import ConfigurationError
+
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool) -> None:
     """Print rows as a table, or as a JSON array of objects with the columns as keys."""
@@ -23,8 +25,15 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, a
         table.add_column(column, overflow="fold")  # an id that is cut cannot be copied
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    # Into a pipe a table is as wide as it needs to be.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    # Into a pipe a table is as wide as it needs to be. Where standard output is closed, it is dropped.
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    Console(width=None if on_terminal else 200).print(table)
+
+
+def check_stdout() -> None:
+    """Raises ConfigurationError when standard output is closed: what is fetched would come to nobody."""
+    if sys.stdout is None:
+        raise ConfigurationError("Standard output is closed.")
 
 
 def progress_bar(*, shown: bool) -> Progress:

@@ -43,7 +43,7 @@ class Unbuffered:
     """
 
     def write(self, text: str) -> int:
-        left = text.encode("utf-8", "replace")
+        left = b"" if sys.stdout is None else text.encode("utf-8", "replace")
         with suppress(OSError):
             while left:
                 left = left[os.write(sys.stdout.fileno(), left) :]
@@ -53,7 +53,7 @@ class Unbuffered:
         """Nothing is held back."""
 
     def isatty(self) -> bool:
-        return sys.stdout.isatty()
+        return sys.stdout is not None and sys.stdout.isatty()
 
 
 class StagedManager(Manager):
