@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -150,12 +150,19 @@ def _await_file(path: Path, process: subprocess.Popen[bytes], log: Path) -> dict
     raise StepFailed("the stack did not start:\n" + log.read_text(errors="replace")[-2000:])
 
 
+_given: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Return ports nobody listens on right now."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
+    """Return ports nobody listens on right now, others than it has returned before: those may be used yet."""
+    ports: list[int] = []
+    with ExitStack() as probes:
+        while len(ports) < count:
+            probe = probes.enter_context(socket.create_server(("127.0.0.1", 0)))
+            port = probe.getsockname()[1]
+            if port not in _given:
+                _given.add(port)
+                ports.append(port)
     return ports
 
 
