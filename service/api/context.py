@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import BoundedSemaphore, Event
 from typing import cast
 
@@ -46,7 +47,8 @@ def wait(record: RequestRecord, seconds: float) -> RequestRecord:
 
     That is after ``seconds``, at once when too many wait already, and soon when the process ends.
     """
-    return _wait(record, record.request_id, services().requests.get, seconds)
+    look = partial(services().requests.look, account_id=record.account_id)
+    return _wait(record, record.request_id, look, seconds)
 
 
 def wait_for_batch(batch: BatchRecord, seconds: float) -> BatchRecord:

@@ -35,7 +35,7 @@ def outcome(record: RequestRecord) -> Response:
 
 def final(record: RequestRecord, *, with_data: bool = True) -> Response:
     """Return the final envelope, byte for byte what the webhook carries. Raises NotFound."""
-    body = services().requests.envelope(record.request_id)
+    body = record.envelope or services().requests.envelope(record.request_id)
     if body is None:
         raise NotFound("The result of this request has passed its lifetime.")
     if not with_data:

@@ -28,15 +28,15 @@ def result_of(operation: str, target: Target, options: Options) -> tuple[Request
         )
         g.exchange_id = record.request_id  # what errors name, too: the request that was paid for, or not
         record = wait(record, services().policy.sync_deadline)
-    if not record.is_final and services().requests.abandon(record.request_id):
-        raise UpstreamTimeout("There is no result yet. Try again.", retry_after=RETRY_AFTER)
-    record = services().requests.get(record.request_id) or record
-    envelope = services().requests.envelope(record.request_id)
-    if envelope is None:
+    if not record.is_final:
+        if services().requests.abandon(record.request_id):
+            raise UpstreamTimeout("There is no result yet. Try again.", retry_after=RETRY_AFTER)
+        record = services().requests.look(record.request_id, record.account_id) or record
+    if record.envelope is None:
         raise Conflict("The request was deleted before its result could be read.")
     if record.status != SUCCEEDED:
-        raise _error_of(record, envelope)
-    return record, envelope
+        raise _error_of(record, record.envelope)
+    return record, record.envelope
 
 
 def _error_of(record: RequestRecord, envelope: bytes) -> StoryhookError:

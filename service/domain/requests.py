@@ -149,8 +149,9 @@ class RequestRecord:
     that it ended without its webhook, ``source`` which upstream served it, ``owner`` and ``owner_name`` the
     id and name of the account the result is about. ``parked`` is for how long it was put back because no
     session was free, milliseconds. An item of a batch knows which, the caller's own id of it, and the host to
-    which the batch's summary goes. One that was handed in just now knows how many credits were ``available``
-    to its account afterwards, and, put into the bulk queue, for how many requests there nobody was called.
+    which the batch's summary goes. One that was handed in just now knows how many credits are ``available``
+    to its account, and, put into the bulk queue, for how many requests there nobody was called; one that was
+    looked at knows the former and its final ``envelope`` (JSON).
     """
 
     request_id: str
@@ -183,6 +184,7 @@ class RequestRecord:
     owner_name: str | None = None
     available: int | None = field(default=None, compare=False)
     uncalled: int | None = field(default=None, compare=False)
+    envelope: bytes | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, request_id: str, fields: Mapping[str, str]) -> RequestRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from service.domain.credits import Balance, LedgerEntry
 from service.domain.errors import InsufficientCredits
@@ -22,8 +23,7 @@ class Credits:
         self._credit = scripts.load(redis, "credit")
 
     def balance(self, account_id: str) -> Balance:
-        balance, held = self._redis.hmget(keys.credits(account_id), "balance", "held")
-        return Balance(int(balance or 0), int(held or 0))
+        return balance_of(self._redis.hmget(keys.credits(account_id), "balance", "held"))
 
     def add(self, account_id: str, amount: int, *, entry_type: str, note: str) -> Balance:
         answer = self._credit(
@@ -67,3 +67,9 @@ def ledger_entry(entry_id: str, fields: dict[str, str]) -> LedgerEntry:
         note=fields.get("note"),
         at=int(fields["at"]),
     )
+
+
+def balance_of(fields: Sequence[str | None]) -> Balance:
+    """Read the fields ``balance`` and ``held`` of an account's credits."""
+    balance, held = fields
+    return Balance(int(balance or 0), int(held or 0))

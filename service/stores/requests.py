@@ -6,6 +6,7 @@ import gzip
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import Any
 
 from service.domain import ids
@@ -26,6 +27,7 @@ from service.stores import keys, scripts
 from service.stores.bulk import BULK_KEYS, CALL_LIFETIME_MS, Bulk
 from service.stores.commands import Command, alone, hashes, together
 from service.stores.connection import Client, is_one_server, store_adapter
+from service.stores.credits import balance_of
 from service.stores.endings import of_the_end
 from service.stores.limits import bounds_of, states_of, windows_of
 from service.stores.waiting import Waiter, Waiters
@@ -169,6 +171,22 @@ class Requests:
 
     def get(self, request_id: str) -> RequestRecord | None:
         return request_record(request_id, self._redis.hgetall(keys.request(request_id)))
+
+    def look(self, request_id: str, account_id: str) -> RequestRecord | None:
+        fields, packed, credits = together(
+            self._redis,
+            [
+                Command(("HGETALL", keys.request(request_id))),
+                Command(("GET", keys.result(request_id)), raw=True),
+                Command(("HMGET", keys.credits(account_id), "balance", "held")),
+            ],
+        )
+        record = request_record(request_id, fields)
+        return record and replace(
+            record,
+            envelope=packed and gzip.decompress(packed),
+            available=balance_of(credits).available,
+        )
 
     def get_many(self, request_ids: Sequence[str]) -> list[RequestRecord | None]:
         rows = hashes(self._redis, [keys.request(request_id) for request_id in request_ids])

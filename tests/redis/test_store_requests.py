@@ -77,6 +77,19 @@ def test_what_nobody_waits_for_stands_in_the_bulk_queue_when_it_is_stored(redis:
     assert bulk.take(9) == [asked.request_id]
 
 
+def test_a_look_tells_all_that_an_answer_does(requests: Requests) -> None:
+    [request_id] = submitted(requests, 1)
+    before = requests.look(request_id, ACCOUNT)
+    assert before is not None
+    assert (before, before.envelope, before.available) == (requests.get(request_id), None, 999)
+    done(requests, request_id)
+    after = requests.look(request_id, ACCOUNT)
+    assert after is not None
+    assert (after, after.envelope) == (requests.get(request_id), requests.envelope(request_id))
+    assert (after.is_final, after.available) == (True, 999)
+    assert requests.look(submission(at=NOW + 1).request_id, ACCOUNT) is None
+
+
 def test_a_call_is_counted_as_its_request_is_stored(redis: Redis) -> None:
     policy = Policy(rate_limits=(Limit(1, 60),))
     requests, told = Requests(redis, policy, SHARDS), list[LimitState]()
