@@ -48,11 +48,12 @@ def build(settings: Settings, *, wait: float = STARTUP_WAIT) -> Services:
     """Open the store, check it, and put the services together.
 
     Waits up to ``wait`` seconds for a store that is starting. Raises ConfigurationError when it
-    does not answer, forgets what it is told, holds data of a newer version or of another SECRET_KEY, or
-    is half restored.
+    does not answer, is of another kind than REDIS_URL says, forgets what it is told, holds data of a
+    newer version or of another SECRET_KEY, or is half restored.
     """
     redis = open_store(settings.redis_url)
     meta.wait_until_ready(redis, wait)
+    meta.check_kind(redis)
     meta.check_durability(redis, production=settings.is_production)
     shards = meta.patiently(lambda: meta.fix_shards(redis, settings.shards), wait)
     meta.patiently(lambda: meta.fix_key(redis, _key_check(settings)), wait)
@@ -63,6 +64,7 @@ def build_for_restore(settings: Settings, *, wait: float = STARTUP_WAIT) -> Serv
     """As `build`, but writes nothing, and takes a store that is half restored."""
     redis = open_store(settings.redis_url)
     meta.wait_until_ready(redis, wait)
+    meta.check_kind(redis)
     meta.check_durability(redis, production=settings.is_production)
     meta.check_format(redis)
     return assemble(settings, redis, settings.shards)

@@ -71,9 +71,10 @@ def _chunk(services: Services, source: Source, request_ids: list[str], stopping:
         return
     records = _open(services, request_ids)
     # One that takes its workers down must not take the others with it until all are given up.
-    alone = [record for record in records if _goes_alone(services, record)]
-    together, to_archive = _not_shared(services, [record for record in records if record not in alone])
-    alone += to_archive
+    grouped = [record for record in records if not _goes_alone(services, record)]
+    together, to_archive = _not_shared(services, grouped)
+    # In the order of their turns, or who is last would be handed on again and again.
+    alone = [record for record in records if record in to_archive or record not in grouped]
     # In this thread they wait for each other: half of them are for others who have a place.
     mine = -(-len(alone) // 2)
     publish_all(services, alone[mine:])
@@ -212,15 +213,13 @@ def _land(
     """
     left = _settled(services, [each for each in boarded if not each[1].request.options.archive], found)
     archived = [each for each in boarded if each[1].request.options.archive]
-    try:
-        scrape.land(
-            services,
-            [(flight, scrape.shareable(services, claim, found.get(flight.key))) for flight, claim in boarded],
-        )
-    finally:  # a store that is out for a moment must not take along what was fetched
-        for number, each in enumerate(archived):
-            there = {} if stopping() else found  # who takes it up again is served with what has landed
-            left += _settled(services, [each], there, holding=archived[number:])
+    scrape.land(
+        services,
+        [(flight, scrape.shareable(services, claim, found.get(flight.key))) for flight, claim in boarded],
+    )
+    for number, each in enumerate(archived):
+        there = {} if stopping() else found  # who takes it up again is served with what has landed
+        left += _settled(services, [each], there, holding=archived[number:])
     return left
 
 
@@ -229,17 +228,15 @@ def _settled(
 ) -> list[RequestRecord]:
     """Settle these, and hold the claims of those that come after; return what was not found."""
     endings: list[tuple[Claim, Ending]] = []
-    left: list[RequestRecord] = []
     renew = partial(services.requests.renew_many, [claim for _, claim in holding or boarded])
     try:
         for flight, claim in boarded:
             if flight.key in found:
                 endings.append((claim, scrape.judge(services, claim, found[flight.key], renew)))
-            else:
-                left += _released(services, claim)
     finally:  # a store that is out for a moment must not take along what was fetched
         scrape.settle_many(services, endings)
-    return left
+    not_found = [claim for flight, claim in boarded if flight.key not in found]
+    return [record for claim in not_found for record in _released(services, claim)]
 
 
 def _released(services: Services, claim: Claim) -> list[RequestRecord]:
@@ -249,3 +246,6 @@ def _released(services: Services, claim: Claim) -> list[RequestRecord]:
     except LeaseLost:
         log.warning("scrape.lease_lost", requestId=claim.request.request_id, fence=claim.fence)
         return [claim.request]
+    except StoreUnavailable:  # it is taken up again when its lease is over; the others go on
+        log.warning("scrape.not_released", requestId=claim.request.request_id, fence=claim.fence)
+        return []

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 import structlog
 
@@ -37,6 +38,7 @@ SETTLE_EVERY = 0.5
 PARKED_APART = 1.0
 
 Stopping = Callable[[], bool]
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -72,15 +74,28 @@ def run(services: Services, source: Source, request_id: str, stopping: Stopping 
 
 
 def land(services: Services, landings: Sequence[tuple[Flight, Landing | None]]) -> None:
-    """End fetches with what may be shared of them (None: nothing), and serve who waited."""
-    for (flight, _), waiting in zip(landings, services.reels.land_many(landings), strict=True):
-        serve_waiting(services, flight.key, waiting)
+    """End fetches with what may be shared of them (None: nothing), and serve who waited.
+
+    What goes wrong with the latter, whom the sweep finds, is not the affair of whom it was fetched for.
+    """
+    try:
+        _serve(services, landings, _through_an_outage(lambda: services.reels.land_many(landings)))
+    except StoreUnavailable as error:
+        log.warning("scrape.waiting_unserved", error=str(error.__cause__))
+
+
+def _serve(
+    services: Services, landings: Sequence[tuple[Flight, Landing | None]], waiting: Sequence[list[str]]
+) -> None:
+    for (flight, _), request_ids in zip(landings, waiting, strict=True):
+        serve_waiting(services, flight.key, request_ids)
 
 
 def abandon(services: Services, flights: Sequence[Flight]) -> None:
     """Let nobody wait for a fetch that nobody makes any more; those that have landed stay as they are."""
+    landings = [(flight, None) for flight in flights]
     with suppress(StoreUnavailable):  # they end by themselves
-        land(services, [(flight, None) for flight in flights])
+        _serve(services, landings, services.reels.land_many(landings))
 
 
 def give_up(services: Services, record: RequestRecord) -> None:
@@ -209,11 +224,9 @@ def _fly(
     landing = shareable(services, *fetched) if fetched else None
     if fetched and not record.options.archive:
         _end(services, *fetched)
-    try:
-        land(services, [(flight, landing)])
-    finally:  # a store that is out for a moment must not take along what was fetched
-        if fetched and record.options.archive:
-            _end(services, *fetched)
+    land(services, [(flight, landing)])
+    if fetched and record.options.archive:
+        _end(services, *fetched)
 
 
 def _end(services: Services, claim: Claim, brought: Found | FetchError) -> None:
@@ -234,7 +247,7 @@ def settle_many(services: Services, endings: Sequence[tuple[Claim, Ending]]) -> 
     """Do so with several."""
     if not endings:
         return
-    ended = _finish(services, endings)
+    ended = _through_an_outage(lambda: services.requests.finish_many(endings))
     hand_over(services, [owed for owed in ended if isinstance(owed, Owed)])
     for (claim, ending), owed in zip(endings, ended, strict=True):
         if isinstance(owed, LeaseLost):
@@ -258,12 +271,12 @@ def _tell(services: Services, request: RequestRecord, ending: Ending) -> None:
     )
 
 
-def _finish(services: Services, endings: Sequence[tuple[Claim, Ending]]) -> list[Owed | LeaseLost | None]:
-    """Settle, through a short outage of the store: what was fetched need not be fetched again."""
+def _through_an_outage(ask: Callable[[], T]) -> T:
+    """Return what the store answers, after a short outage too: nothing need be fetched again for it."""
     deadline = time.monotonic() + SETTLE_PATIENCE
     while True:
         try:
-            return services.requests.finish_many(endings)
+            return ask()
         except StoreUnavailable:
             if time.monotonic() > deadline:
                 raise
@@ -322,8 +335,9 @@ def _fetched(
         put_back(services, claim, unserved)
         raise
     except _Stopped:
-        if give_back(services, claim):
-            publish(services, claim.request)
+        with suppress(LeaseLost):
+            if give_back(services, claim):
+                publish(services, claim.request)
         log.info("scrape.given_back", requestId=record.request_id)
     except StoreUnavailable:
         raise

@@ -69,7 +69,7 @@ def _replace_closed() -> None:
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - open to the end, as the real one
     if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - so is this
+        sys.stderr = Path(os.devnull).open("w", errors="backslashreplace")  # noqa: SIM115 - so is this
 
 
 def _line(error: StoryhookError) -> str:

@@ -10,7 +10,7 @@ from redis import exceptions as redis_errors
 
 from service.domain.errors import ConfigurationError
 from service.stores import keys
-from service.stores.connection import Client, is_outage, nodes
+from service.stores.connection import Client, is_one_server, is_outage, nodes
 
 T = TypeVar("T")
 
@@ -37,6 +37,18 @@ def patiently(ask: Callable[[], T], seconds: float) -> T:
             if not is_outage(error) or time.monotonic() > deadline:
                 raise ConfigurationError(f"REDIS_URL: the store does not answer: {error}") from error
             time.sleep(0.1)
+
+
+def check_kind(redis: Client) -> None:
+    """Refuse a node of a cluster where one server is expected: a step may touch any keys.
+
+    Raises ConfigurationError.
+    """
+    if is_one_server(redis) and redis.info("cluster").get("cluster_enabled"):
+        raise ConfigurationError(
+            "REDIS_URL: this server is a node of a cluster. Write redis+cluster:// in place of redis://, "
+            "and name a few of its nodes."
+        )
 
 
 def check_durability(redis: Client, *, production: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +22,7 @@ from workers.places import Places
 from workers.sources.contract import reel_found
 
 ARCHIVED = Options(archive=True)
+ALONE = Options(force=True)
 
 
 class Archive:
@@ -219,9 +219,9 @@ def test_what_is_to_be_archived_outlives_a_landing_that_the_store_prevents(
         monkeypatch.setattr(services.reels, "land_many", land_many)
         raise StoreUnavailable
 
+    monkeypatch.setattr(scrape, "SETTLE_EVERY", 0.01)
     monkeypatch.setattr(services.reels, "land_many", once)
-    with suppress(StoreUnavailable):
-        work(services, Upstream())
+    work(services, Upstream())
     assert ended(services, given) == given
     assert all(services.reels.board(name, "req_9") for name in names), "the flights are over"
 
@@ -259,3 +259,17 @@ def test_shared_reels_are_archived_by_others_too_who_have_a_place(
         work(services, upstream)
     assert ended(services, given) == given
     assert (len(upstream.together), upstream.asked) == (1, [])
+
+
+def test_whose_turn_it_is_is_not_handed_on_for_others_that_go_alone(
+    services: Services, account_id: str
+) -> None:
+    upstream = Upstream()
+    hand_in(services, [asked(account_id, "one", archived=False)])
+    work(services, upstream)
+    backlog = [
+        replace(asked(account_id, f"two{number}", archived=False), options=ALONE) for number in range(9)
+    ]
+    first, *_ = hand_in(services, [asked(account_id, "one", archived=True), *backlog])
+    work(services, upstream)
+    assert ended(services, [first]) == [first]

@@ -570,25 +570,45 @@ def test_what_was_found_is_kept_when_the_store_fails_in_between(
         raise StoreUnavailable
 
     monkeypatch.setattr(services.requests, "release", out)
-    asked = ask(services, account_id, "anna", "bert")
-    with pytest.raises(StoreUnavailable):
-        work(services, Upstream(alone=["bert"]))
-    assert [outcome(services, each)[0] for each in asked] == ["found", "processing"]
+    asked = ask(services, account_id, "anna", "bert", "carl")
+    work(services, Upstream(alone=["anna"]))
+    assert [outcome(services, each)[0] for each in asked] == ["processing", "found", "found"]
+    ask(services, account_id, "carl", max_age=60)
+    work(services, upstream := Upstream())
+    assert upstream.asked == [], "it was landed, too"
 
 
-@pytest.mark.parametrize("fails", ["claim_many", "land_many"])
-def test_nobody_waits_for_a_fetch_that_the_store_has_prevented(
-    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch, fails: str
+def test_what_was_found_is_shared_after_a_short_outage_of_the_store(
+    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, upstream = ask(services, account_id, "anna", "bert"), Upstream()
-    of = services.requests if fails == "claim_many" else services.reels
-    done = getattr(of, fails)
+    land_many = services.reels.land_many
 
-    def once(*args: Any) -> None:
-        monkeypatch.setattr(of, fails, done)
+    def once_out(_: Any) -> None:
+        monkeypatch.setattr(services.reels, "land_many", land_many)
         raise StoreUnavailable
 
-    monkeypatch.setattr(of, fails, once)
+    monkeypatch.setattr(scrape, "SETTLE_EVERY", 0.01)
+    monkeypatch.setattr(services.reels, "land_many", once_out)
+    for names in (["anna", "bert"], ["carl"]):
+        ask(services, account_id, *names)
+        work(services, Upstream())
+        monkeypatch.setattr(services.reels, "land_many", once_out)
+    ask(services, account_id, "anna", "carl", max_age=60)
+    work(services, upstream := Upstream())
+    assert (upstream.together, upstream.asked) == ([], [])
+
+
+def test_nobody_waits_for_a_fetch_that_the_store_has_prevented(
+    services: Services, account_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, upstream = ask(services, account_id, "anna", "bert"), Upstream()
+    claim_many = services.requests.claim_many
+
+    def once(*args: Any) -> None:
+        monkeypatch.setattr(services.requests, "claim_many", claim_many)
+        raise StoreUnavailable
+
+    monkeypatch.setattr(services.requests, "claim_many", once)
     with pytest.raises(StoreUnavailable):
         work(services, upstream)
     [late] = [services.requests.submit(submission(account_id, username="anna")).request_id]

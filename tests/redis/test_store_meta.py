@@ -17,7 +17,7 @@ from service.config import Settings
 from service.domain.errors import ConfigurationError
 from service.stores import keys
 from service.stores.connection import open_store
-from service.stores.meta import DATA_FORMAT, check_durability, fix_shards, wait_until_ready
+from service.stores.meta import DATA_FORMAT, check_durability, check_kind, fix_shards, wait_until_ready
 from tests.conftest import running_valkey
 from tests.redis.kit import ON_ONE_SERVER
 
@@ -30,6 +30,19 @@ def other(tmp_path: Path) -> Iterator[Redis]:
         client = open_store(url)
         yield client
         client.close()
+
+
+def test_a_node_of_a_cluster_is_not_taken_for_the_only_server(tmp_path: Path) -> None:
+    port, bus = free_ports(2)
+    with running_valkey(tmp_path, port, "--cluster-enabled", "yes", "--cluster-port", str(bus)) as url:
+        with open_store(url) as node, pytest.raises(ConfigurationError, match=r"redis\+cluster://"):
+            check_kind(node)
+        with open_store(f"redis+cluster://127.0.0.1:{port}") as cluster:
+            check_kind(cluster)
+
+
+def test_a_server_that_is_in_no_cluster_is_one(other: Redis) -> None:
+    check_kind(other)
 
 
 @pytest.mark.parametrize(

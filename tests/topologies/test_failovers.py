@@ -44,7 +44,7 @@ def loses_its_primary(stack: Machines, receiver: Receiver, primary: Server) -> f
     """Kill the primary in the middle of work; return the seconds until a new request was accepted."""
     work = Work(stack, receiver)
     work.hand_in(names("before", 20))
-    work.hand_in(names("slow_1_before", 20))
+    work.hand_in(names("slow_2_before", 20))
     await_true(lambda: work.ended() >= 5, 30)
     assert work.ended() < len(work.accepted), "there is nothing to be in the middle of"
     replicated(primary)
