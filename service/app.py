@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Event
 from typing import Any
 
@@ -25,11 +25,13 @@ from service.api import (
     watches,
     webhooks,
 )
-from service.api.context import AppContext, exchange_id, install
+from service.api.addresses import caller_address
+from service.api.context import AppContext, exchange_id, install, refuse
 from service.api.hiker import routes as hiker
 from service.api.parsing import cut_at
 from service.api.specification import documented_api
 from service.config import Settings
+from service.domain.admission import Admission
 from service.domain.ports import Services
 
 
@@ -40,7 +42,15 @@ class _App(Flask):
         return func
 
 
-def create_app(settings: Settings, services: Services, stopping: Event | None = None) -> Flask:
+BATCH_PATH = "/api/instagram/stories/batch"
+
+
+def create_app(
+    settings: Settings,
+    services: Services,
+    stopping: Event | None = None,
+    admission: Admission | None = None,
+) -> Flask:
     """Return the front end over ``services``; callers who wait are let go when ``stopping`` is set."""
     app = _App(__name__, static_folder=None)
     # Else werkzeug answers //path with a redirect of its own, in HTML.
@@ -56,11 +66,10 @@ def create_app(settings: Settings, services: Services, stopping: Event | None = 
         OPENAPI_SWAGGER_UI_PATH="/docs",
         OPENAPI_SWAGGER_UI_URL="/docs/assets/",
     )
-    if settings.trusted_proxies:
-        hops = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    context = AppContext(services, settings.sync_waiters, settings.metrics_token, stopping or Event())
-    install(app, context)
+    _trust_proxies(app, settings.trusted_proxies)
+    admission = admission or Admission(settings.sync_waiters)
+    install(app, AppContext(services, admission, settings.metrics_token, stopping or Event()))
+    app.before_request(refuse)
     _register_api(app)
     app.register_blueprint(health.blueprint)
     app.add_url_rule("/docs/assets/<path:name>", "docs_assets", _docs_asset)
@@ -68,6 +77,18 @@ def create_app(settings: Settings, services: Services, stopping: Event | None = 
     errors.register(app)
     app.after_request(_stamp)
     return app
+
+
+def _trust_proxies(app: Flask, hops: int) -> None:
+    """Take scheme and host from as many proxies as are trusted, and the address of the caller."""
+    inner = app.wsgi_app
+
+    def addressed(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ["REMOTE_ADDR"] = caller_address(environ, hops)
+        return inner(environ, start_response)
+
+    outer = ProxyFix(addressed, x_for=0, x_proto=hops, x_host=hops) if hops else addressed
+    app.wsgi_app = outer  # type: ignore[method-assign]
 
 
 def _register_api(app: Flask) -> None:

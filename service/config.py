@@ -53,7 +53,6 @@ class Settings:
     tls_cert: str
     tls_key: str
     web_workers: int
-    web_threads: int
     sync_waiters: int
     worker_threads: int
     deliverer_threads: int
@@ -105,7 +104,6 @@ def load(*, local: bool = False) -> Settings:
 
 def _settings(env: FileAwareEnv) -> Settings:
     redis_url = env.str("REDIS_URL", "redis://127.0.0.1:6390/0", validate=_check_store_url)
-    web_threads = env.int("WEB_THREADS", 64, validate=Range(min=2))
     values: dict[str, Any] = {
         "environment": env.str("ENVIRONMENT", PRODUCTION, validate=OneOf([PRODUCTION, DEVELOPMENT])),
         "secret_key": env.str("SECRET_KEY", "").strip(),
@@ -117,10 +115,7 @@ def _settings(env: FileAwareEnv) -> Settings:
         "tls_cert": env.str("TLS_CERT", ""),
         "tls_key": env.str("TLS_KEY", ""),
         "web_workers": env.int("WEB_WORKERS", 1, validate=Range(min=1)),
-        "web_threads": web_threads,
-        # Callers who wait hold a thread; the rest stay free for those who do not. (An unreadable
-        # WEB_THREADS is None until seal() tells of it.)
-        "sync_waiters": env.int("SYNC_WAITERS", max((web_threads or 2) * 3 // 4, 1), validate=Range(min=1)),
+        "sync_waiters": env.int("SYNC_WAITERS", 64, validate=Range(min=1)),
         "worker_threads": env.int("WORKER_THREADS", 16, validate=Range(min=1)),
         "deliverer_threads": env.int("DELIVERER_THREADS", 32, validate=Range(min=1)),
         "shards": env.int("SHARDS", 16, validate=Range(1, 256)),

@@ -1,15 +1,19 @@
-"""The life of a process: it settles in; one of the web hears of its end early, and survives no parent."""
+"""The life of a process: it settles in, has children, and as a child survives no parent."""
 
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
-import select
 import signal
+import sys
 import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from typing import Any
 
 PARENT_CHECK_SECONDS = 1.0
-ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 def settle_in() -> None:
@@ -22,25 +26,39 @@ def settle_in() -> None:
     gc.freeze()
 
 
-def watch(stopping: threading.Event) -> None:
-    """Set ``stopping`` when this process is told to end; end it when its parent has died.
+def run_children(count: int, work: Callable[..., None], *arguments: Any) -> None:
+    """Run ``work`` in so many processes until this one is told to end, or one of them has ended: then all do.
 
-    The server installs its own signal handlers after importing the application, so none of ours
-    would survive; the wakeup descriptor hears the same signals (signal.set_wakeup_fd). Without the
-    look at the parent, a worker would go on serving its port after a kill -9 of the server. Call it
-    from the main thread.
+    Exits with the code of the one that ended by itself.
     """
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_listen, args=(reader, os.getppid(), stopping), daemon=True).start()
+    context = multiprocessing.get_context("spawn")
+    children = [context.Process(target=work, args=arguments) for _ in range(count)]
+    told = threading.Event()
+
+    def end(*_: object) -> None:
+        told.set()
+        for child in children:
+            if child.is_alive():
+                child.terminate()
+
+    for child in children:
+        child.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    wait([child.sentinel for child in children])
+    code = 0 if told.is_set() else next((child.exitcode for child in children if child.exitcode), 1)
+    end()
+    for child in children:
+        child.join()
+    sys.exit(code)
 
 
-def _listen(reader: int, parent: int, stopping: threading.Event) -> None:
-    while not stopping.is_set():
-        readable, _, _ = select.select([reader], [], [], PARENT_CHECK_SECONDS)
-        if readable and ENDING & set(os.read(reader, 64)):
-            stopping.set()
-        elif os.getppid() != parent:
-            stopping.set()
-            os.kill(os.getpid(), signal.SIGTERM)
+def end_with_parent() -> None:
+    """End this process when its parent has died: after a kill -9 it would go on serving the port."""
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)

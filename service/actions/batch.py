@@ -27,7 +27,7 @@ RESULTS_AT_ONCE = 20  # results may be a megabyte each
 # For how long a stream that has begun waits for a store that is out, seconds.
 READ_PATIENCE = 5.0
 READ_EVERY = 0.5
-PAGE_MOST = 16 * 1024 * 1024  # bytes; a page that is larger ends before its limit
+PAGE_MOST = 2 * 1024 * 1024  # bytes; a page that is larger ends before its limit
 GONE = "The result of this request has passed its lifetime, or was deleted."
 
 _CURSOR = re.compile(r"[0-9]{1,6}")

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from service.api.blueprint import ApiBlueprint
 from service.api.bodies import in_time, sent
-from service.api.context import place_needed, services
+from service.api.context import services
 from service.api.schemas import ErrorSchema, WireSchema
 from service.domain.archive import TYPES
 from service.domain.ports.archive import StoredFile
@@ -49,8 +49,6 @@ class ArchivedFile(MethodView):
         archive = services().archive
         archive.check(name, query["expires"], query["signature"])
         with ExitStack() as held:
-            # For as long as the file is sent, which is after this function has returned.
-            held.enter_context(place_needed())
             file = archive.open(name)
             held.callback(file.close)
             response = _response(file, name, held)
@@ -63,7 +61,8 @@ class ArchivedFile(MethodView):
 def _response(file: StoredFile, name: str, held: ExitStack) -> Response:
     """Return the file, the part of it that is asked for, or that it has not changed.
 
-    A response that has a body takes over what is ``held``.
+    A response that has a body takes over what is ``held``. (Its place, at the front door, is kept until all
+    of it was sent.)
     """
     digest, _, suffix = name.partition(".")
     if request.if_none_match.contains_weak(digest):

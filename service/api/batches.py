@@ -34,7 +34,7 @@ from service.api.batch_schemas import (
     WaitSchema,
 )
 from service.api.blueprint import ApiBlueprint
-from service.api.bodies import in_time, sent
+from service.api.bodies import in_pieces, in_time, sent
 from service.api.context import account, context, place_needed, require_account, services, wait_for_batch
 from service.api.fetches import IDEMPOTENCY_HEADER, options_in
 from service.api.idempotency import idempotency_key
@@ -42,6 +42,7 @@ from service.api.limits import count_call
 from service.api.parsing import cut_at, parser, whole_body
 from service.api.schemas import PageQuerySchema
 from service.domain import namelists
+from service.domain.admission import HEAVY
 from service.domain.batches import (
     CLAMP,
     BatchRecord,
@@ -93,9 +94,9 @@ class SubmitBatch(MethodView):
         query. A name that comes twice is one item; what is no name is listed, and the rest goes on unless
         `strict`. All credits are held in one step.
         """
+        count_call()  # before thousands of names are parsed
         request.max_content_length = cut_at(current_app.config["MAX_BATCH_BODY"])
         names, given = _parsed()
-        count_call()
         options = BatchOptions(
             webhook_url=given.get("webhook_url"),
             webhook_mode=given["webhook_mode"],
@@ -185,7 +186,7 @@ class Results(MethodView):
     def get(self, query: dict[str, Any], batch_id: str) -> Response:
         """Read the results of a batch, in the order of its names
 
-        What has not ended yet is listed as it is. A page ends at about 16 MB, maybe with fewer than `limit`:
+        What has not ended yet is listed as it is. A page ends at about 2 MB, maybe with fewer than `limit`:
         go on with `nextCursor` until that is null. With `Accept: application/x-ndjson`, or `format=ndjson`,
         all of them are streamed from the cursor on, one envelope a line. A stream that cannot be
         brought to its end says so in its last line, the only one without a `requestId`: `{"success": false,
@@ -222,13 +223,13 @@ def _wants_ndjson(form: str | None) -> bool:
 
 
 def _streamed(batch: BatchRecord, start: int, shape: Shape) -> Response:
-    """Return the results from item ``start`` on. Raises StoreUnavailable, also when all places are taken."""
+    """Return the results from item ``start`` on. Raises StoreUnavailable, RateLimited, TooBusy."""
     with ExitStack() as held:
         # For as long as they are sent, which is after this function has returned.
         held.enter_context(place_needed())
         found = all_results(services(), batch, start, context().stopping.is_set)
         lines = _lines(in_time(map(shape, found), services().policy.body_limit), start)
-        return sent(lines, held.pop_all(), content_type=NDJSON)
+        return sent(in_pieces(lines), held.pop_all(), content_type=NDJSON, cost=HEAVY)
 
 
 def _lines(envelopes: Iterator[bytes], cursor: int) -> Iterator[bytes]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from threading import BoundedSemaphore, Event
-from typing import cast
+from threading import Event
+from typing import Any, cast
 
 from flask import Flask, current_app, g, request
 
@@ -14,8 +14,9 @@ from service.actions.authenticate import authenticate
 from service.actions.lookup import T, wait_for
 from service.domain import ids
 from service.domain.accounts import Account
+from service.domain.admission import PLACE, REFUSAL, Admission, Place
 from service.domain.batches import BatchRecord
-from service.domain.errors import StoreUnavailable, Unauthorized
+from service.domain.errors import StoreUnavailable, StoryhookError, Unauthorized
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
 
@@ -25,12 +26,11 @@ _EXTENSION = "storyhook"
 class AppContext:
     """What `create_app` hands to the views."""
 
-    def __init__(self, services: Services, sync_waiters: int, metrics_token: str, stopping: Event) -> None:
+    def __init__(self, services: Services, admission: Admission, metrics_token: str, stopping: Event) -> None:
         self.services = services
+        self.admission = admission
         self.metrics_token = metrics_token
         self.stopping = stopping
-        # Each caller who waits holds a thread of the server; past this many, a call turns 202 at once.
-        self.waiters = BoundedSemaphore(sync_waiters)
 
 
 def install(app: Flask, context: AppContext) -> None:
@@ -70,29 +70,37 @@ def _wait(record: T, identifier: str, look: Callable[[str], T | None], seconds: 
 
 @contextmanager
 def place_to_wait() -> Iterator[bool]:
-    """Take one of the threads callers may wait on; yields False when all are taken.
+    """Take one of the places of those who wait; yields False when the caller gets none.
 
-    An exchange that has one needs no other.
+    An exchange that has one needs no other. The place it was admitted to is free for others meanwhile.
     """
     if g.get("has_place"):
         yield True
         return
-    waiters, exchange = context().waiters, g._get_current_object()
-    exchange.has_place = granted = waiters.acquire(blocking=False)
+    waits, holder, exchange = context().admission.waits, account().account_id, g._get_current_object()
+    exchange.has_place = granted = waits.take(holder)
     try:
+        if granted:
+            _leave_front_place()
         yield granted
     finally:
         exchange.has_place = False
         if granted:
-            waiters.release()
+            waits.give(holder)
+
+
+def _leave_front_place() -> None:
+    place: Place | None = request.environ.get(PLACE)
+    if place is not None:
+        place.leave()
 
 
 @contextmanager
 def place_needed() -> Iterator[None]:
-    """As `place_to_wait`, for a call that cannot turn 202. Raises StoreUnavailable when all are taken."""
+    """As `place_to_wait`, for a call that cannot turn 202. Raises RateLimited, TooBusy without a place."""
     with place_to_wait() as granted:
         if not granted:
-            raise StoreUnavailable("Too many callers wait or download already. Try again shortly.")
+            raise context().admission.waits.refusal(account().account_id)
         yield
 
 
@@ -112,14 +120,26 @@ def exchange_id() -> str:
     return cast(str, g.exchange_id)
 
 
+def refuse() -> None:
+    """Raise what the front door has to say of a call that it does not admit; before anything else."""
+    refusal: StoryhookError | None = request.environ.get(REFUSAL)
+    if refusal is not None:
+        raise refusal
+
+
 def require_account() -> None:
     """Authenticate the caller; a blueprint's `before_request`. Raises Unauthorized, Forbidden."""
-    g.account = authenticate(services(), _credential())
+    _authenticate(_credential())
 
 
 def require_key(in_query: str) -> None:
     """Authenticate as `require_account`; the key may stand in the query as well. Raises Unauthorized."""
-    g.account = authenticate(services(), in_query or _credential())
+    _authenticate(in_query or _credential())
+
+
+def _authenticate(credential: str) -> None:
+    g.account = authenticate(services(), credential)
+    context().admission.callers.remember(credential, g.account.account_id)
 
 
 def account() -> Account:
@@ -128,8 +148,13 @@ def account() -> Account:
 
 
 def _credential() -> str:
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    credential = value.strip() if scheme.lower() == "bearer" else request.headers.get("x-access-key", "")
+    credential = credential_in(request.environ)
     if not credential:
         raise Unauthorized
     return credential
+
+
+def credential_in(environ: Mapping[str, Any]) -> str:
+    """Return the token or key of a call's headers, "" for none."""
+    scheme, _, value = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else environ.get("HTTP_X_ACCESS_KEY", "")

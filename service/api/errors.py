@@ -12,6 +12,7 @@ from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 from service.api.answers import json_response
 from service.api.context import exchange_id
 from service.api.hiker import errors as hiker
+from service.api.limits import count_refused
 from service.api.parsing import too_large
 from service.domain.errors import (
     FetchError,
@@ -40,7 +41,7 @@ def status_of(code: str | None) -> int:
 
 def register(app: Flask) -> None:
     """Install the handlers."""
-    app.register_error_handler(StoryhookError, _answer)
+    app.register_error_handler(StoryhookError, lambda error: _answer(count_refused(error)))
 
     def http_error(error: HTTPException) -> Response:
         response = _answer(_translate(error))

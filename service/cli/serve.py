@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from service import config
+from service import config, log
 from service.bootstrap import build
 from service.domain.errors import ConfigurationError
 from service.domain.requests import BULK, DELIVERIES, INTERACTIVE
@@ -30,32 +30,13 @@ def _checked() -> config.Settings:
 @click.command()
 def web() -> None:
     """Run the HTTP front end."""
-    settings = _checked()
+    settings = config.load()
+    log.configure(settings.log_level, settings.log_format)
     if settings.tls_cert:
         check_certificate(settings.tls_cert, settings.tls_key)
-    _become(
-        "granian",
-        "--interface=wsgi",
-        f"--host={settings.host}",
-        f"--port={settings.port}",
-        f"--workers={settings.web_workers}",
-        f"--blocking-threads={settings.web_threads}",
-        "--http=1",
-        "--no-ws",
-        "--log-level=warning",
-        *_tls(settings),
-        "service.wsgi:app",
-    )
+    from service.web.server import run  # noqa: PLC0415 - the other roles start without Flask
 
-
-def _tls(settings: config.Settings) -> list[str]:
-    if not settings.tls_cert:
-        return []
-    return [
-        f"--ssl-certificate={settings.tls_cert}",
-        f"--ssl-keyfile={settings.tls_key}",
-        "--ssl-protocol-min=tls1.2",  # many an HTTP client in use knows no 1.3
-    ]
+    run(settings)
 
 
 @click.command()

@@ -165,6 +165,22 @@ class StoreUnavailable(StoryhookError):
         super().__init__(message, retry_after=retry_after)
 
 
+class TooBusy(StoryhookError):
+    """As much is under way as this process bears; nothing was begun."""
+
+    code = "too_busy"
+    status = 503
+    default_message = "Too many calls are under way at a time. Try again shortly."
+
+
+class BodyTimeout(CallerError):
+    """A body that came too slowly, or stopped coming."""
+
+    code = "body_timeout"
+    status = 408
+    default_message = "The body came too slowly. Send it again, faster."
+
+
 class StreamBroken(StoryhookError):
     """The store went away in the middle of a body; its status was sent, so that its last line tells."""
 

@@ -12,12 +12,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from service.domain.errors import ValidationFailed
 from service.domain.requests import parse_username
 
 NAMES_MOST = 10_000
+LINES_MOST = 2 * NAMES_MOST  # blank ones and comments included
 EXTERNAL_ID_MOST = 128
 SHOWN_MOST = 100  # characters of what is no name
 HEADER_MOST = 65_536  # characters; well below what the csv module takes for a cell
@@ -84,14 +86,14 @@ def from_json(usernames: list[Any]) -> NameList:
 
 def from_text(body: bytes) -> NameList:
     """Read one name a line; blank lines and # comments are none."""
-    lines = enumerate(text_lines(body), 1)
-    return _collected((number, (line, None)) for number, line in lines if _is_said(line))
+    return _collected((number, (line, None)) for number, line in _numbered(body) if _is_said(line))
 
 
 def from_csv(body: bytes) -> NameList:
     """Read a column ``username`` and, if there is one, ``externalId``; or one name a line."""
     text = _decoded(body)
-    first = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
+    lines = islice(io.StringIO(text, newline=""), LINES_MOST)
+    first = next((line for line in lines if line.strip()), "")
     # Strict, or a quote that is never closed makes one cell of all the names behind it.
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=_delimiter(first), skipinitialspace=True, strict=True
@@ -101,13 +103,32 @@ def from_csv(body: bytes) -> NameList:
 
 def from_ndjson(body: bytes) -> NameList:
     """Read a JSON object a line, ``{"username": ..., "externalId": ...}``, or a JSON text: the name."""
-    lines = enumerate(text_lines(body), 1)
-    return _collected((number, _ndjson_line(line)) for number, line in lines if line.strip())
+    return _collected((number, _ndjson_line(line)) for number, line in _numbered(body) if line.strip())
 
 
-def text_lines(body: bytes) -> list[str]:
-    """Return the lines of a text. Raises ValidationFailed naming the first that is no UTF-8."""
-    return _LINE_END.split(_decoded(body))
+def text_lines(body: bytes) -> Iterator[str]:
+    """Return a text's lines, one at a time. Raises ValidationFailed naming the first that is no UTF-8."""
+    return _split(_decoded(body))
+
+
+def _split(text: str) -> Iterator[str]:
+    start = 0
+    for end in _LINE_END.finditer(text):
+        yield text[start : end.start()]
+        start = end.end()
+    yield text[start:]
+
+
+def _numbered(body: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the lines with their numbers, from 1. Raises ValidationFailed where there are too many."""
+    for number, line in enumerate(text_lines(body), 1):
+        _check_line(number)
+        yield number, line
+
+
+def _check_line(number: int) -> None:
+    if number > LINES_MOST:
+        raise _bad(f"At most {LINES_MOST:,} lines at a time, blank ones included.")
 
 
 def _delimiter(first: str) -> str:
@@ -127,6 +148,7 @@ def _csv_lines(reader: Any) -> Iterator[tuple[int, Line]]:
     try:
         for row in reader:
             number, line = line, reader.line_num + 1
+            _check_line(number)
             cells = [cell.strip() for cell in row]
             if not any(cells):
                 continue

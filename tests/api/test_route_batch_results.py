@@ -192,7 +192,7 @@ def test_a_stream_is_not_tried_again_when_the_process_ends(
 
 def free(front: Front) -> int:
     """How many places to wait, download or read a stream there are left."""
-    return int(front.app.extensions["storyhook"].waiters._value)
+    return int(front.app.extensions["storyhook"].admission.waits.free)
 
 
 def begun(front: Front, batch_id: str) -> TestResponse:
@@ -207,8 +207,8 @@ def test_a_stream_takes_a_place_for_as_long_as_it_is_read(quick: Callable[..., F
     front = quick(sync_waiters=1)
     batch_id = accepted(front)
     stream = begun(front, batch_id)
-    told = assert_error(results(front, batch_id, "?format=ndjson"), 503, "service_unavailable")
-    assert "download" in told["error"]
+    told = assert_error(results(front, batch_id, "?format=ndjson"), 429, "rate_limited")
+    assert "calls that wait" in told["error"]
     assert results(front, batch_id).status_code == 200, "a page holds nobody up"
     stream.close()
     assert free(front) == 1

@@ -367,10 +367,27 @@ def test_a_body_over_the_limit_is_413_however_it_is_sent(unmoved: Front, kind: s
 @pytest.mark.parametrize("kind", [JSON, *TYPES])
 def test_the_largest_body_is_read_however_it_is_sent(quick: Callable[..., Front], kind: str) -> None:
     front = quick()
-    starts = {JSON: b'{"usernames": ["nasa"]}', NDJSON: b'"nasa"', "text/csv": b"nasa\n" + b" \n" * 1_048_570}
+    blank = b" " * 119 + b"\n"  # a cell may not be that long, nor may there be more lines
+    starts = {JSON: b'{"usernames": ["nasa"]}', NDJSON: b'"nasa"', "text/csv": b"nasa\n" + blank * 17_000}
     body = starts.get(kind, b"nasa").ljust(MAX_BATCH_BODY)
     assert post(front, body, kind=kind).status_code == 202
     assert chunked(front, BATCH, kind, body).status_code == 202
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/csv", NDJSON])
+def test_blank_lines_have_an_end(quick: Callable[..., Front], kind: str) -> None:
+    refused = post(quick(), b"\n" * MAX_BATCH_BODY, kind=kind)
+    told = assert_error(refused, 422, "validation_error", {"usernames"})
+    assert "20,000 lines" in told["details"]["usernames"][0]
+
+
+def test_a_refused_batch_counts_before_its_names_are_looked_at(make: Callable[..., Front]) -> None:
+    front = make(rate_limits=(Limit(1, 60),))
+    names = b"ab\n" * 699_000
+    assert_error(post(front, names, kind="text/plain"), 422, "validation_error", {"usernames"})
+    limited = post(front, names, kind="text/plain")
+    assert_error(limited, 429, "rate_limited")
+    assert int(limited.headers["Retry-After"]) > 0
 
 
 def test_a_single_request_keeps_its_own_limit(unmoved: Front) -> None:

@@ -82,7 +82,7 @@ class Place:
     @property
     def free(self) -> int:
         """How many places to wait or download there are left."""
-        return self.front.app.extensions["storyhook"].waiters._value
+        return int(self.front.app.extensions["storyhook"].admission.waits.free)
 
     def held(self) -> int:
         return self.front.services.credits.balance(self.front.me.account.account_id).held
@@ -407,10 +407,10 @@ def test_a_second_download_is_refused_where_there_is_one_place(
     before, published = place.front.stored(), len(place.front.queue.published)
     second = place.front.get(path, query_string=query)
     if path == NATIVE:
-        assert_error(second, 503, "service_unavailable")
+        assert_error(second, 429, "rate_limited")
     else:
-        assert (second.status_code, second.json["exc_type"]) == (503, "ServiceUnavailable")
-        assert int(second.headers["Retry-After"]) > 0
+        assert (second.status_code, second.json["exc_type"]) == (429, "RateLimited")
+    assert int(second.headers["Retry-After"]) > 0
     assert place.front.stored() == before
     assert len(place.front.queue.published) == published, "nothing was handed in"
 
@@ -457,7 +457,7 @@ def test_who_waits_for_a_result_and_who_downloads_share_the_places(make: Callabl
     place.cdn.stalls_after = 70_000
     response, _ = begun(place, *ROUTES[0])
     theirs = place.front.get("/v1/user/stories", query_string={"user_id": "5"})
-    assert (theirs.status_code, theirs.json["exc_type"]) == (503, "ServiceUnavailable")
+    assert (theirs.status_code, theirs.json["exc_type"]) == (429, "RateLimited")
     ours = place.front.stories()
     assert ours.status_code == 202, "it can be polled"
     assert place.held() == 1
@@ -493,6 +493,7 @@ def test_a_file_is_passed_on_before_all_of_it_has_come(one: Place) -> None:
 def test_an_exchange_that_has_a_place_needs_no_other(make: Callable[..., Place]) -> None:
     place = make(sync_waiters=1)
     with place.front.app.test_request_context():
+        g.account = place.front.me.account
         with place_to_wait() as first, place_to_wait() as second:
             assert (first, second, place.free) == (True, True, 0)
         assert place.free == 1

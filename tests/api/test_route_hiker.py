@@ -276,14 +276,14 @@ def test_a_result_that_comes_at_the_last_moment_is_handed_out_and_paid(make: Cal
 
 def test_where_too_many_wait_already_nothing_is_handed_in(quick: Callable[..., Front]) -> None:
     front = quick(sync_waiters=1)
-    context = front.app.extensions["storyhook"]
-    context.waiters.acquire()
+    waits = front.app.extensions["storyhook"].admission.waits
+    assert waits.take("somebody else")
     response = get(front, "/v1/user/stories", user_id="5")
     assert (response.status_code, response.json["exc_type"]) == (503, "ServiceUnavailable")
     assert int(response.headers["Retry-After"]) > 0
     assert response.headers["x-hiker-info"] == "reqs=0"
     assert front.queue.published == []
-    context.waiters.release()
+    waits.give("somebody else")
     assert asked(front, "/v1/user/stories").status_code == 200
 
 

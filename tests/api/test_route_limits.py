@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
+
 from service.domain.accounts import Limit
 from tests.api.support import CREDITS, STORIES, Front, assert_error, in_threads, make_caller
 
@@ -107,10 +109,32 @@ def test_a_call_that_is_refused_for_want_of_credits_tells_of_the_limits_too(
     assert '"minute";r=4;' in front.stories(by=poor).headers["RateLimit"]
 
 
-def test_a_call_with_something_wrong_in_it_is_not_counted(make: Callable[..., Front]) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", STORIES, {}),
+        ("POST", STORIES, {"username": "a b"}),
+        ("POST", STORIES, {"username": "nasa", "webhookUrl": "http://example.com:22/"}),
+        ("POST", "/api/instagram/stories/batch", {"usernames": []}),
+        ("POST", "/api/watches", {"username": "nasa", "every": "1s"}),
+        ("POST", "/api/webhooks/test", {"url": "ftp://example.com"}),
+        ("POST", "/api/webhooks/replay", {"since": "yesterday"}),
+        ("GET", "/api/instagram/download", None),
+        ("GET", "/v1/user/stories", None),
+    ],
+)
+def test_a_refused_call_counts_once(
+    make: Callable[..., Front], method: str, path: str, body: dict[str, object] | None
+) -> None:
+    front = make(rate_limits=(Limit(2, 60),))
+    statuses = [front.call(method, path, json=body).status_code for _ in range(3)]
+    assert statuses == [422, 422, 429]
+
+
+def test_looking_wrongly_is_not_counted(make: Callable[..., Front]) -> None:
     front = make(rate_limits=(Limit(1, 60),))
-    for body in ({}, {"username": "a b"}, {"username": "nasa", "webhookUrl": "http://example.com:22/"}):
-        assert front.call("POST", STORIES, json=body).status_code in {400, 422}
+    for path in ("/api/requests?limit=x", "/api/requests/req_x", "/api/credits/ledger?cursor=x"):
+        assert front.get(path).status_code in {404, 422}
 
     front.accept()
 

@@ -292,48 +292,7 @@ def test_a_file_is_closed_whatever_was_asked(
     assert [file._file.closed for file in opened] == [True]
 
 
-# --- a place, and a time ---------------------------------------------------------------------------
-
-
-def free(front: Front) -> int:
-    """How many places to wait or download there are left."""
-    return int(front.client.application.extensions["storyhook"].waiters._value)
-
-
-@pytest.fixture
-def narrow(settings: Settings, services: Services, folder: Path, valkey: Redis, cdn: Cdn) -> Front:
-    """A front end with one place to wait or download."""
-    settings = replace(settings, sync_waiters=1)
-    return front_of(settings, services, keeper_of(Files(str(folder)), valkey, cdn), cdn)
-
-
-def test_a_file_takes_a_place_for_as_long_as_it_is_sent(narrow: Front) -> None:
-    first = narrow.client.get(narrow.link, buffered=False)
-    next(iter(first.response))
-    second = narrow.get()
-    assert (second.status_code, second.json["code"]) == (503, "service_unavailable")
-    assert "download" in second.json["error"]
-    assert int(second.headers["Retry-After"]) > 0
-    first.close()
-    assert free(narrow) == 1
-    assert narrow.get().data == BODY
-    assert free(narrow) == 1
-
-
-@pytest.mark.parametrize(
-    "headers", [{}, {"Range": "bytes=0-9"}, {"Range": "bytes=999999-"}, {"If-None-Match": "*"}]
-)
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_the_place_comes_back_whatever_was_asked(narrow: Front, headers: dict[str, str], method: str) -> None:
-    narrow.client.open(narrow.link, method=method, headers=headers).close()
-    assert free(narrow) == 1
-
-
-def test_the_place_comes_back_when_there_is_no_file_or_the_link_is_wrong(narrow: Front) -> None:
-    assert narrow.client.get(narrow.link.replace("signature=", "signature=x")).status_code == 403
-    narrow.keeper.purge(OWNER)
-    assert narrow.get().status_code == 404
-    assert free(narrow) == 1
+# --- a time -----------------------------------------------------------------------------------------
 
 
 def test_a_file_that_is_read_too_slowly_breaks_off(
@@ -343,4 +302,3 @@ def test_a_file_that_is_read_too_slowly_breaks_off(
     front = front_of(settings, services, keeper_of(Files(str(folder)), valkey, cdn), cdn)
     with pytest.raises(StreamTimeout):  # the server breaks the connection, and the length was told
         front.get()
-    assert free(front) == settings.sync_waiters

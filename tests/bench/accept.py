@@ -25,7 +25,7 @@ def measure(lab: Lab) -> list[Figure]:
     """Measure both in turn."""
     with lab.service("store", "web") as service:
         broker = service.store_url(FLOOR_DATABASE)
-        with lab.granian(FRONT, "/stories", BROKER_URL=broker) as floor:
+        with lab.serving(FRONT, "/stories", BROKER_URL=broker) as floor:
             _ours(lab, service, 200)
             _floor(lab, service, floor, 200)
             rounds = [

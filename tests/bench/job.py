@@ -106,7 +106,7 @@ def _bare(lab: Lab, service: Service) -> Iterator[Callable[[Sequence[str], str],
     """Start the bare parts; lend a function that measures each, in milliseconds of CPU."""
     broker = service.store_url(FLOOR_DATABASE)
     with (
-        lab.granian(FRONT, "/answer", BROKER_URL=broker) as front,
+        lab.serving(FRONT, "/answer", BROKER_URL=broker) as front,
         lab.celery(TASKS, *AS_OURS, BROKER_URL=broker) as worker,
         Redis.from_url(broker) as redis,
     ):

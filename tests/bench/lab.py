@@ -144,13 +144,10 @@ class Lab:
             yield Service(stack)
 
     @contextmanager
-    def granian(self, app: str, path: str, threads: int = 64, **environment: str) -> Iterator[Front]:
+    def serving(self, app: str, path: str, **environment: str) -> Iterator[Front]:
         """Serve a WSGI app as `storyhook web` serves ours."""
         [port] = free_ports(1)
-        arguments = [
-            "granian", "--interface=wsgi", "--host=127.0.0.1", f"--port={port}", "--workers=1",
-            f"--blocking-threads={threads}", "--http=1", "--no-ws", "--log-level=warning", app,
-        ]  # fmt: skip
+        arguments = ["python", "-m", "tests.bench.serving", app, str(port)]
         with programs.running(arguments, self.log(app), **environment) as pid:
             front = Front(f"http://127.0.0.1:{port}", path, pid)
             wait_until(lambda: _answers(front.url))

@@ -33,7 +33,7 @@ def measure(lab: Lab, processes: int = PROCESSES) -> list[Figure]:
         service.have_sessions(64)
         known = service.know(lab.sizes.jobs)
         with (
-            lab.granian(f"{PEER}.front:app", "/stories", **environment) as front,
+            lab.serving(f"{PEER}.front:app", "/stories", **environment) as front,
             lab.celery(f"{PEER}.tasks:celery", f"--concurrency={processes}", **environment),
         ):
             user_ids = list(known.values())[: max(lab.sizes.jobs // 3, 2)]

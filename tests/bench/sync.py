@@ -23,7 +23,7 @@ from tests.bench.lab import FLOOR_DATABASE, Front, Lab, Service
 LATENCY_MS = 100.0
 CALLERS = (1, 16, 64)
 NAMES = 2 * max(CALLERS)  # so that no two callers ever ask for the same one at a time
-SETTINGS = {"WEB_THREADS": "128", "SYNC_WAITERS": "96", "WORKER_THREADS": "64"}
+SETTINGS = {"SYNC_WAITERS": "128", "WORKER_THREADS": "64"}
 GOALS = {16: (Goal(10, VALUE), Goal(50, VALUE))}
 
 Times = list[float]  # ms
@@ -37,7 +37,7 @@ def measure(lab: Lab) -> list[Figure]:
         sync(service, list(known), 64, 256)  # until every thread has a client
         service.simulator.knobs(latency_ms=LATENCY_MS)
         figures = [figure for callers in CALLERS for figure in _overhead(lab, service, known, callers)]
-        with lab.granian(
+        with lab.serving(
             FRONT, "/answer", threads=128, BROKER_URL=service.store_url(FLOOR_DATABASE)
         ) as front:
             return figures + _cached(lab, service, front, list(known))

@@ -6,9 +6,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
+from flask import Flask
 
 from service.api.bodies import in_time, sent
 from service.domain.errors import StreamTimeout
+
+
+@pytest.fixture(autouse=True)
+def exchange() -> Iterator[None]:
+    with Flask(__name__).test_request_context():
+        yield
+
 
 PIECES = [b"a", b"b", b"c"]
 

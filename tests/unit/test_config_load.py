@@ -42,7 +42,7 @@ def test_a_secret_key_is_all_that_must_be_set() -> None:
     ("name", "value"),
     [
         ("ENVIRONMENT", "staging"), ("PORT", "0"), ("PORT", "65536"), ("PORT", "http"), ("WEB_WORKERS",
-        "0"), ("WEB_THREADS", "1"),
+        "0"),
         ("SYNC_WAITERS", "0"), ("WORKER_THREADS", "-1"), ("DELIVERER_THREADS", "0"), ("SHARDS", "0"),
         ("SHARDS", "257"), ("SHARDS", "4.5"),
         ("MAX_BODY", "10"), ("LOG_LEVEL", "LOUD"), ("LOG_FORMAT", "xml"), ("TRUSTED_PROXIES", "-1"),

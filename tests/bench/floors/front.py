@@ -1,4 +1,4 @@
-"""A bare Flask app, served by granian with the same flags and threads as our front end.
+"""A bare Flask app, served as our front end is.
 
 ``POST /stories`` publishes a Celery task by ``delay`` and answers 202: no validation, no authentication, no
 account, nothing stored but the message. ``POST /answer`` reads the same JSON and answers 202: nothing else.

@@ -1,0 +1,51 @@
+"""Who calls, by address: the peer, or whom the proxies in front name."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+_LONGEST = 64
+
+
+def caller_address(environ: Mapping[str, Any], proxies: int) -> str:
+    """Return the address of the caller.
+
+    Of ``X-Forwarded-For`` the entry counts that the outermost of ``proxies`` trusted ones has written,
+    without a port; where it is no address, the peer's own.
+    """
+    peer = str(environ.get("REMOTE_ADDR", ""))
+    if not proxies:
+        return peer
+    entries = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    if len(entries) < proxies:
+        return peer
+    return _parsed(entries[-proxies].strip()) or peer
+
+
+def network_of(address: str) -> str:
+    """Return what is counted as one caller: an IPv4 address, or the /64 of an IPv6 one."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def _parsed(text: str) -> str | None:
+    """Return the address in ``text``; brackets and a port are taken off."""
+    if len(text) > _LONGEST:
+        return None
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None

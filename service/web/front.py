@@ -1,0 +1,181 @@
+"""The front door, an ASGI app: reads a body, admits the call, runs the WSGI app, sends the answer.
+
+Threads do nothing but the work: who sends or reads slowly, or waits to be admitted, holds none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+
+from service.domain.admission import (
+    FREE,
+    LINK,
+    PIECES,
+    PLACE,
+    REFUSAL,
+    REFUSED_SECONDS,
+    STRANGER,
+    Admission,
+    Gate,
+    Place,
+)
+from service.domain.errors import StoryhookError
+from service.web.bodies import SMALL, Body, Gone, Receive, Send, send_in_time
+from service.web.connections import LINE, Line
+from service.web.starting import Starting
+from service.web.wsgi import Answer, App, Environ, call, environ_of
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class House:
+    """What the front door has to know of the app behind it."""
+
+    cost_of: Callable[[str, str], str]
+    is_public: Callable[[str], bool]
+    credential_of: Callable[[Environ], str]
+    address_of: Callable[[Environ], str]
+    body_most: Callable[[str], int]
+
+
+@dataclass
+class Call:
+    """A call under way: whose share it takes, and what it holds."""
+
+    environ: Environ
+    line: Line
+    holder: str
+    cost: str
+    place: Place | None = None
+
+
+class Front:
+    """The ASGI app. Until it has ``app`` it says what it waits for."""
+
+    def __init__(self, admission: Admission, house: House) -> None:
+        self._admission = admission
+        self._house = house
+        self._pool = ThreadPoolExecutor(admission.threads, thread_name_prefix="call")
+        self.starting = Starting()
+        self.app: App = self.starting
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        one = self._call(environ_of(scope), scope["extensions"][LINE])
+        body = Body(
+            receive, self._admission.bodies, one.holder, self._house.body_most(one.environ["PATH_INFO"])
+        )
+        try:
+            answer = await self._answer(one, body)
+            if not body.whole:
+                answer.headers.append((b"connection", b"close"))  # the rest of it is not to be read
+            await self._send(send, answer, one)
+        except Gone:
+            return
+        finally:
+            self._leave(one)
+
+    def _call(self, environ: Environ, line: Line) -> Call:
+        """Return the call with the holder whose share it takes: an account, or else an address."""
+        path = environ["PATH_INFO"]
+        cost = self._house.cost_of(environ["REQUEST_METHOD"], path)
+        account = self._admission.callers.account_of(self._house.credential_of(environ))
+        if account is None and cost != FREE and not self._house.is_public(path):
+            cost = STRANGER
+        return Call(environ, line, account or self._house.address_of(environ), cost)
+
+    async def _answer(self, one: Call, body: Body) -> Answer:
+        try:
+            if one.cost != FREE:
+                self._admission.bodies.check(one.holder)
+            if _has_body(one.environ):
+                one.environ["wsgi.input"] = io.BytesIO(await body.read())
+            else:
+                body.whole = True
+            await self._enter(one)
+            answer = await self._in_thread(lambda: call(self.app, one.environ, _in_pieces))
+        except StoryhookError as refusal:
+            one.environ[REFUSAL] = refusal  # touches neither store nor key: answered right here
+            return call(self.app, one.environ, _in_pieces)
+        finally:
+            body.release()
+        if one.cost != LINK:
+            self._leave(one, refused=answer.status == 401)
+        return answer
+
+    async def _enter(self, one: Call) -> None:
+        if one.cost != FREE:
+            gate = self._admission.gates[one.cost]
+            await gate.enter(one.holder)
+            one.place = one.environ[PLACE] = Place(gate, one.holder)
+
+    def _leave(self, one: Call, *, refused: bool = False) -> None:
+        place, one.place = one.place, None
+        if place is None:
+            return
+        if refused and one.cost == STRANGER:
+            asyncio.get_running_loop().call_later(REFUSED_SECONDS, place.leave)
+        else:
+            place.leave()
+
+    async def _send(self, send: Send, answer: Answer, one: Call) -> None:
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        try:
+            if answer.pieces is None:
+                await self._send_whole(send, answer.body, one)
+            else:
+                await self._send_pieces(send, answer, one)
+        except TimeoutError:
+            one.line.hang_up(at_once=True)
+
+    async def _send_whole(self, send: Send, body: bytes, one: Call) -> None:
+        large = max(len(body) - SMALL, 0)
+        if large:
+            self._admission.bodies.add(one.holder, large)
+        try:
+            await send_in_time(send, body, more=False)
+        finally:
+            if large:
+                self._admission.bodies.give(one.holder, large)
+
+    async def _send_pieces(self, send: Send, answer: Answer, one: Call) -> None:
+        gate = self._admission.gates.get(one.environ[PIECES])
+        try:
+            while not one.line.gone and (piece := await self._next(answer, gate, one.holder)) is not None:
+                await send_in_time(send, piece, more=True)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except StoryhookError as error:
+            log.info("http.cut_off", path=one.environ["PATH_INFO"], code=error.code)
+            one.line.hang_up(at_once=False)
+        finally:
+            await self._in_thread(answer.close)
+
+    async def _next(self, answer: Answer, gate: Gate | None, holder: str) -> bytes | None:
+        """Return the next piece, None at the end; it is made under a place of ``gate``."""
+        pieces = answer.pieces
+        if gate is None or pieces is None:
+            return await self._in_thread(lambda: next(pieces or iter(()), None))
+        await gate.enter(holder, patiently=True)  # it has begun, and is to come to its end
+        try:
+            return await self._in_thread(lambda: next(pieces, None))
+        finally:
+            gate.give(holder)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _has_body(environ: Environ) -> bool:
+    return environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ
+
+
+def _in_pieces(environ: Environ) -> bool:
+    return PIECES in environ
