@@ -49,9 +49,12 @@ class Places:
             self._held[holder] += count
 
     def check(self, holder: str) -> None:
-        """Raises RateLimited, TooBusy where ``holder`` could take nothing more."""
+        """Raises RateLimited, TooBusy where ``holder`` has some and could take no more.
+
+        Whoever has none is let in, whatever others have.
+        """
         with self._lock:
-            fits = self._fits(holder, 1)
+            fits = not self._held[holder] or self._fits(holder, 1)
         if not fits:
             raise self.refusal(holder)
 

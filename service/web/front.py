@@ -94,13 +94,13 @@ class Front:
 
     async def _answer(self, one: Call, body: Body) -> Answer:
         try:
-            if one.cost != FREE:
-                self._admission.bodies.check(one.holder)
+            self._check(one)
             if _has_body(one.environ):
                 one.environ["wsgi.input"] = io.BytesIO(await body.read())
             else:
                 body.whole = True
             await self._enter(one)
+            self._check(one)  # what it had to wait for may have been its own
             answer = await self._in_thread(lambda: call(self.app, one.environ, _in_pieces))
         except StoryhookError as refusal:
             one.environ[REFUSAL] = refusal  # touches neither store nor key: answered right here
@@ -110,6 +110,11 @@ class Front:
         if one.cost != LINK:
             self._leave(one, refused=answer.status == 401)
         return answer
+
+    def _check(self, one: Call) -> None:
+        """Raise RateLimited, TooBusy where answers nobody reads, or bodies, are too many already."""
+        if one.cost != FREE:
+            self._admission.bodies.check(one.holder)
 
     async def _enter(self, one: Call) -> None:
         if one.cost != FREE:

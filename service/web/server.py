@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import signal
 import socket
 import threading
 from collections.abc import Mapping
@@ -28,6 +30,7 @@ from service.web.connections import KEEP_ALIVE, Connection
 from service.web.front import Front, House
 
 BACKLOG = 1_024
+START_PATIENCE = 10.0  # seconds in which callers are kept waiting for the start
 DRAIN_SECONDS = 30  # for calls under way when the process is told to end
 
 
@@ -39,8 +42,16 @@ class Server(uvicorn.Server):
         self._stopping = stopping
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Uvicorn's own raises the signal again at the end; being told to end is no failure here.
         self._stopping.set()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):  # of who still does not read
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
 
 def run(settings: Settings) -> None:
@@ -66,6 +77,7 @@ def serve(listener: socket.socket, settings: Settings) -> None:
     front = Front(admission, _house(settings))
     server = Server(configured(front, settings.tls_cert, settings.tls_key), stopping)
     failures: list[BaseException] = []
+    opens = Event()
 
     def start() -> None:
         try:
@@ -74,8 +86,10 @@ def serve(listener: socket.socket, settings: Settings) -> None:
         except BaseException as error:  # noqa: BLE001 - raised again below, in the main thread
             failures.append(error)
             server.should_exit = True
+        opens.set()
 
     threading.Thread(target=start, name="start", daemon=True).start()
+    opens.wait(START_PATIENCE)  # calls are not answered by "starting" where that is a matter of seconds
     server.run(sockets=[listener])
     if failures:
         raise failures[0]
