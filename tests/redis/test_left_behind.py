@@ -460,7 +460,7 @@ def test_tries_of_receivers_end_by_themselves(services: Services, account_id: st
     )
     new -= {keys.stats(ids.shard_in(account_id))}
     assert len(new) == 15, "delivery, log and body of each"
-    assert all(0 < valkey.ttl(name) <= services.policy.result_ttl for name in new)
+    assert all(0 < valkey.ttl(name) <= DAY for name in new)
 
 
 def test_every_cause_in_the_table_names_a_test_of_this_file() -> None:

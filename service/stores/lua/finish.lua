@@ -88,10 +88,10 @@ end
 
 local more = tonumber(ARGV[25])
 if more ~= 0 then
-  local weighs = math.max(redis.call('PTTL', KEYS[18]), 0) + more
-  if weighs > 0 then
-    redis.call('SET', KEYS[18], 1, 'PX', weighs)
-  else
+  local life = redis.call('PTTL', KEYS[18])
+  if math.max(life, 0) + more > 0 then
+    redis.call('SET', KEYS[18], 1, 'PX', math.max(life, 0) + more)
+  elseif life > 0 then
     redis.call('DEL', KEYS[18])
   end
 end
