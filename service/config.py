@@ -173,6 +173,8 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
     """Read what the policy is made of; the rest is parsed once env.seal() found no error."""
     prices = env.json("PRICES", {})
     limits = env.list("RATE_LIMITS", ["60/minute", "1000/hour", "10000/day"])
+    names = env.list("NAMES_LIMITS", ["20000/hour", "100000/day"])
+    free = env.str("FREE_LIMIT", "1000/hour")
     allow: list[str] = env.list("WEBHOOK_ALLOW", [])
     deny: list[str] = env.list("WEBHOOK_DENY", [])
     schedule = env.list("WEBHOOK_SCHEDULE", list(DEFAULT_SCHEDULE), subcast=int, validate=_check_waits)
@@ -199,7 +201,9 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
     }
     return lambda: Policy(
         prices=price_list(_mapping("PRICES", prices)),
-        rate_limits=_limits(limits),
+        rate_limits=_limits("RATE_LIMITS", limits),
+        names_limits=_limits("NAMES_LIMITS", names),
+        free_limit=_limit("FREE_LIMIT", free) if free.strip() else None,
         webhook_addresses=parse_policy(allow, deny),
         webhook_schedule=tuple(schedule),
         **numbers,
@@ -249,21 +253,21 @@ def _check(settings: Settings) -> None:
         )
 
 
-def _limits(texts: list[str]) -> tuple[Limit, ...]:
-    limits = tuple(_limit(text) for text in texts if text.strip())
+def _limits(name: str, texts: list[str]) -> tuple[Limit, ...]:
+    limits = tuple(_limit(name, text) for text in texts if text.strip())
     if len({limit.seconds for limit in limits}) < len(limits):
-        raise ConfigurationError("RATE_LIMITS: give one limit a window")
+        raise ConfigurationError(f"{name}: give one limit a window")
     return limits
 
 
-def _limit(text: str) -> Limit:
+def _limit(name: str, text: str) -> Limit:
     match = _LIMIT.match(text)
     if match is None:
-        raise ConfigurationError(f"RATE_LIMITS: {text!r} is not like '60/minute', '1000/hour' or '5/10s'")
+        raise ConfigurationError(f"{name}: {text!r} is not like '60/minute', '1000/hour' or '5/10s'")
     seconds = int(match.group(3)) if match.group(3) else _WINDOWS[match.group(2)]
     count = int(match.group(1))
     if not count or not seconds:
-        raise ConfigurationError(f"RATE_LIMITS: {text!r}: calls and window are at least 1")
+        raise ConfigurationError(f"{name}: {text!r}: number and window are at least 1")
     return Limit(count, seconds)
 
 

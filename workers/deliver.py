@@ -139,7 +139,7 @@ def _record(services: Services, claim: DeliveryClaim, attempt: Attempt) -> str |
 
 def _gone(services: Services, delivery: Delivery) -> None:
     """Pause the watch that sent to a receiver that is gone; its next run would do it, but that may be far."""
-    record = services.requests.get(delivery.request_id)
+    record = services.requests.get(delivery.request_id) if delivery.request_id else None
     if record is not None and record.watch_id is not None:
         watches.pause_for_good(services, record.watch_id)
 

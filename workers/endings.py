@@ -11,7 +11,13 @@ from typing import Any
 import orjson
 
 from service.domain import envelopes, watches
-from service.domain.errors import RangeNotSatisfiable, StoryhookError, UpstreamFailed
+from service.domain.errors import (
+    FetchError,
+    NoSessionFree,
+    RangeNotSatisfiable,
+    StoryhookError,
+    UpstreamFailed,
+)
 from service.domain.operations import CACHED, EMPTY, FOUND, NOTHING_NEW, OPERATIONS
 from service.domain.ports import Services
 from service.domain.requests import FAILED, SUCCEEDED, Claim, Ending
@@ -114,12 +120,20 @@ class Endings:
         watch = self._watch()
         silent = watch is not None and watch.is_silent_about(error.code)
         return Ending(
-            FAILED, _json(envelope), charge, code=error.code, retry_after=retry_after, silent=silent
+            FAILED,
+            _json(envelope),
+            charge,
+            code=error.code,
+            retry_after=retry_after,
+            silent=silent,
+            # Where nobody was asked, or the fault is ours, the caller had nothing for nothing.
+            burdens=isinstance(error, FetchError) and not isinstance(error, NoSessionFree),
         )
 
     def not_worked_on(self) -> Ending:
         """End what nobody can be got to work on, or what takes its workers down with it."""
-        return self.failed(UpstreamFailed("The request could not be worked on; it was tried several times."))
+        error = UpstreamFailed("The request could not be worked on; it was tried several times.")
+        return replace(self.failed(error), burdens=False)
 
     def _watch(self) -> watches.Watch | None:
         """Return the watch whose run this is; None for a single request, or when it was deleted."""

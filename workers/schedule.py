@@ -12,6 +12,7 @@ from redbeat import RedBeatScheduler
 from redbeat.schedulers import acquire_distributed_beat_lock
 from redis.exceptions import LockError, RedisError
 
+from service.actions.tidy import tidy_ledger
 from service.domain import ids
 from service.domain.ports import Services
 from service.domain.requests import BULK
@@ -84,13 +85,14 @@ def configure_beat(app: Celery, redis_url: str) -> None:
 
 
 def housekeep(services: Services) -> None:
-    """Trim lists (a submit trims its account's own), drop old budgets and files, mend beat's schedule."""
+    """Trim lists (a submit trims its own) and ledgers, drop old budgets and files, mend beat's schedule."""
     accounts = [account.account_id for account in services.accounts.all()]
     lists = (services.requests, services.deliveries, services.batches)
     trimmed = sum(each.trim(account_id) for account_id in accounts for each in lists)
+    tidied = sum(tidy_ledger(services, account_id) for account_id in accounts)
     mend_schedule(services)
     budgets, files = services.sessions.prune(), services.archive.expire()
-    log.info("housekeeping.done", trimmed=trimmed, budgets=budgets, files=files)
+    log.info("housekeeping.done", trimmed=trimmed, tidied=tidied, budgets=budgets, files=files)
 
 
 def mend_schedule(services: Services) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from service.domain import ids
 from service.domain.audit import Difference, Fold
 from service.domain.batches import BatchRecord, Tally
+from service.domain.credits import CHARGE, RELEASE
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
 
@@ -35,8 +37,22 @@ def audit(services: Services, *, repair: bool = False) -> Report:
 
 
 def _account(services: Services, account_id: str, report: Report, *, repair: bool) -> None:
+    seen = _looked_at(services, account_id, repair=repair)
+    if seen.differences:
+        # The ledger is tidied while it is read, now and then: what does not add up is read once more.
+        again = _looked_at(services, account_id, repair=repair)
+        again.repaired += seen.repaired
+        seen = again
+    report.entries += seen.entries
+    report.requests += seen.requests
+    report.differences += seen.differences
+    report.repaired += seen.repaired
+
+
+def _looked_at(services: Services, account_id: str, *, repair: bool) -> Report:
+    report = Report()
     books = services.books
-    fold = Fold()
+    fold = Fold(books.tidied(account_id))
     balance, last = books.closing(account_id)
     if last is not None:
         for page in books.ledger(account_id, None, last):
@@ -50,22 +66,30 @@ def _account(services: Services, account_id: str, report: Report, *, repair: boo
         for batch in batches:
             _batch(services, batch, report)
     _holds(services, account_id, fold, last, report, repair=repair)
-    report.entries += fold.entries
+    report.entries = fold.entries
     report.differences += fold.differences
+    return report
 
 
 def _request(services: Services, record: RequestRecord, fold: Fold, last: str | None, report: Report) -> None:
     if not record.is_final:
         _open(services, record, report)
         return
-    charged = fold.settled.get(record.request_id)
-    if charged is None and record.hold > 0:
-        charged = _settled_since(services, record, last)
-    if (charged or 0) != record.charged or (charged is None and record.hold > 0):
-        text = f"ended with {record.charged} charged, the ledger says {charged}"
+    if not _is_paid_for(services, record, fold, last):
+        text = f"ended with {record.charged} charged, the ledger says {fold.settled.get(record.request_id)}"
         report.differences.append(Difference("charge", record.request_id, text))
     if record.webhook_url and not record.silent and not services.books.delivery_is_safe(record.request_id):
         report.differences.append(Difference("delivery", record.request_id, "its webhook is not scheduled"))
+
+
+def _is_paid_for(services: Services, record: RequestRecord, fold: Fold, last: str | None) -> bool:
+    """Tell whether the ledger says of a request that has ended what its record says."""
+    charged = fold.settled.get(record.request_id)
+    if charged is None and record.hold > 0:
+        if record.charged == 0 and (record.released or fold.is_tidied(f"{record.finished_at}-0")):
+            return True  # released with its batch, or so long ago that the entries are gone
+        charged = _settled_since(services, record, last)
+    return (charged or 0) == record.charged and not (charged is None and record.hold > 0)
 
 
 def _batch(services: Services, batch: BatchRecord, report: Report) -> None:
@@ -99,14 +123,46 @@ def _settled_since(services: Services, record: RequestRecord, last: str | None) 
 def _holds(
     services: Services, account_id: str, fold: Fold, last: str | None, report: Report, *, repair: bool
 ) -> None:
-    for request_id, amount in fold.open_holds.items():
-        record = services.requests.get(request_id)
-        if record is not None and not record.is_final:
+    for holder, amount in fold.open_holds.items():
+        stray = _stray(services, account_id, holder, amount, last)
+        if stray <= 0:
             continue
-        if record is not None and _settled_since(services, record, last) is not None:
-            continue
-        difference = Difference("stray_hold", request_id, f"{amount} held for a request that is not open")
-        if repair and services.books.void_hold(account_id, request_id, amount):
+        difference = Difference("stray_hold", holder, f"{stray} held for what is not open")
+        if repair and services.books.void_hold(account_id, holder, stray):
             report.repaired.append(difference)
         else:
             fold.differences.append(difference)
+
+
+def _stray(services: Services, account_id: str, holder: str, amount: int, last: str | None) -> int:
+    """Return how much of a hold that was open at ``last`` belongs to nothing."""
+    if ids.shard_of(holder, ids.BATCH) is not None:
+        return _stray_of_batch(services, account_id, holder, amount, last)
+    record = services.requests.get(holder)
+    if record is None:
+        return amount
+    if not record.is_final or _settled_since(services, record, last) is not None:
+        return 0
+    return amount
+
+
+def _stray_of_batch(services: Services, account_id: str, batch_id: str, amount: int, last: str | None) -> int:
+    """As `_stray`. Items end while they are read: the ledger, read after them, says which were open."""
+    batch = services.batches.get(batch_id)
+    if batch is None:
+        return amount
+    held = {
+        item.request_id: item.hold
+        for items in services.books.items(batch)
+        for item in items
+        if not item.is_final
+    }
+    for page in services.books.ledger(account_id, last, "+"):
+        for entry in page:
+            subject = entry.request_id or ""
+            if subject == batch_id:
+                return 0  # released as a whole meanwhile
+            if ids.batch_of(subject) == batch_id and entry.type in {CHARGE, RELEASE}:
+                amount -= abs(entry.amount)
+                held.pop(subject, None)
+    return amount - sum(held.values())

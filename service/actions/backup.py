@@ -1,8 +1,8 @@
 """Back up and restore: accounts, API keys, credits, requests, webhooks and sessions, in one file.
 
 A backup is taken while the service works and shows each account at one moment: when the end of its ledger
-was read. A ledger is only ever added to, so it tells afterwards which requests there were at that moment
-and which of them had ended.
+was read. A ledger is only added to, but for what is tidied (`domain.tidying`), so it tells afterwards
+which requests there were at that moment and which of them had ended.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class _Copier:
         yield account
         yield from watches
         self._recent.update(watch.watch_id for watch in watches)
-        fold = Fold()
+        fold = Fold(account.credits.get("tidied"))
         if last is not None:
             for entries in _ledger(self._store, account_id, None, last):
                 fold.read(entries)
@@ -185,8 +185,17 @@ class _Copier:
                 yield fresh
         unseen = [each for each in fold.open_holds if each not in seen]
         rest = [each for each in unseen if ids.shard_of(each, ids.REQUEST) is not None]
+        rest += [each for each in self._items_held(account_id, fold) if each not in seen]
         for start in range(0, len(rest), REQUESTS_AT_ONCE):
             yield rest[start : start + REQUESTS_AT_ONCE]
+
+    def _items_held(self, account_id: str, fold: Fold) -> Iterator[str]:
+        """Yield the items of batches of which something was held; what is cancelled leaves the list."""
+        batch_ids = [each for each in fold.open_holds if ids.shard_of(each, ids.BATCH) is not None]
+        for start in range(0, len(batch_ids), REQUESTS_AT_ONCE):
+            for copy in self._store.batches(account_id, batch_ids[start : start + REQUESTS_AT_ONCE]):
+                for number in range(1, int(copy.kept.value["total"]) + 1):
+                    yield ids.item_of(copy.batch_id, number)
 
     def _listed(self, account_id: str) -> Iterator[list[str]]:
         below: str | None = None

@@ -22,7 +22,7 @@ from service.domain.requests import QUEUED, Page, RequestRecord
 from service.domain.webhooks import check_url
 
 DETAILS_MOST = 100
-CANCELLED_AT_ONCE = 200
+LOOKED_AT_ONCE = 200
 RESULTS_AT_ONCE = 20  # results may be a megabyte each
 # For how long a stream that has begun waits for a store that is out, seconds.
 READ_PATIENCE = 5.0
@@ -219,17 +219,23 @@ def cancel_batch(services: Services, account_id: str, batch_id: str) -> BatchRec
     Cancelling twice is cancelling once. Raises NotFound.
     """
     batch = find_batch(services, account_id, batch_id)
-    if services.batches.cancel(batch_id):
-        for start in range(0, batch.total, CANCELLED_AT_ONCE):
-            _cancel_items(services, item_ids(batch, start, CANCELLED_AT_ONCE))
+    if batch.left == 0 or (batch.cancelled_at and batch.left == batch.processing):
+        return batch  # to look at all of its items would be for nothing
+    envelopes = _envelopes_of_queued(services, batch)
+    owed = services.batches.cancel(batch, envelopes)
+    services.bulk.remove(list(envelopes))
+    hand_over(services, owed)
     return find_batch(services, account_id, batch_id)
 
 
-def _cancel_items(services: Services, names: list[str]) -> None:
-    records = [each for each in services.requests.get_many(names) if each and each.status == QUEUED]
-    owed = services.requests.cancel_many([(record, cancelled(services, record)) for record in records])
-    services.bulk.remove([record.request_id for record in records])
-    hand_over(services, owed)
+def _envelopes_of_queued(services: Services, batch: BatchRecord) -> dict[str, bytes]:
+    """Return the envelopes (JSON) with which what is queued of a batch would end now, by request ids."""
+    found: dict[str, bytes] = {}
+    for start in range(0, batch.total, LOOKED_AT_ONCE):
+        for record in services.requests.get_many(item_ids(batch, start, LOOKED_AT_ONCE)):
+            if record is not None and record.status == QUEUED:
+                found[record.request_id] = cancelled(services, record).envelope
+    return found
 
 
 def _bad_cursor() -> ValidationFailed:

@@ -76,6 +76,14 @@ def list_requests(
     return services.requests.page(account_id, status=status, username=name, cursor=cursor, limit=limit)
 
 
+def check_subject(identifier: str | None) -> str | None:
+    """Return what has the shape of an id of a request or batch. Raises ValidationFailed naming requestId."""
+    kinds = (ids.REQUEST, ids.BATCH)
+    if identifier is not None and all(ids.shard_of(identifier, kind) is None for kind in kinds):
+        raise ValidationFailed(details={"requestId": ["Pass the id of a request or batch, as it was given."]})
+    return identifier
+
+
 _LEDGER_CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 

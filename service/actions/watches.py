@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 
 from service.domain import ids
 from service.domain.deliveries import BLOCKED, DELIVERED, EXHAUSTED, GONE, STATES, Delivery
 from service.domain.dispatch import hand_over, publish
-from service.domain.errors import Conflict, NotFound, StoreUnavailable, ValidationFailed
+from service.domain.envelopes import timestamp
+from service.domain.errors import Conflict, NotFound, StoreUnavailable, ValidationFailed, WatchUnpaid
 from service.domain.operations import STORIES
 from service.domain.options import PLAIN, Options
 from service.domain.ports import Services
@@ -21,8 +23,17 @@ from service.domain.requests import (
     parse_username,
 )
 from service.domain.targets import named
-from service.domain.watches import BY_HAND, EVERY_LENGTH, OWED_FOR_MS, RECEIVER_GONE, Watch, bad_every
-from service.domain.webhooks import check_url
+from service.domain.watches import (
+    BY_HAND,
+    EVERY_LENGTH,
+    OWED_FOR_MS,
+    PAUSED,
+    RECEIVER_GONE,
+    UNPAID,
+    Watch,
+    bad_every,
+)
+from service.domain.webhooks import check_url, target_of
 
 SENT_AGAIN = frozenset({EXHAUSTED, BLOCKED})
 
@@ -112,7 +123,7 @@ def delete_watch(services: Services, account_id: str, watch_id: str) -> None:
 def run_by_hand(services: Services, account_id: str, watch_id: str) -> RequestRecord:
     """Run a watch now, whatever its schedule says; return the request, the open one if there is one.
 
-    Raises NotFound, InsufficientCredits, and Conflict for a watch that is paused.
+    Raises NotFound, InsufficientCredits, RateLimited, and Conflict for a watch that is paused.
     """
     watch = find_watch(services, account_id, watch_id)
     if not watch.is_active:
@@ -128,7 +139,8 @@ def run_when_due(services: Services, watch_id: str) -> RequestRecord | None:
     While the account is disabled no run begins, for nobody could pause the watch. The next one is planned, so
     that it goes on when the account is enabled again.
 
-    Raises InsufficientCredits; the next run is planned all the same.
+    Raises InsufficientCredits and RateLimited; the next run is planned all the same. WatchUnpaid is one
+    run too many that was not paid for: the watch was paused, and its receiver is told so.
     """
     watch = services.watches.get(watch_id)
     if watch is None or not watch.is_active:
@@ -140,9 +152,35 @@ def run_when_due(services: Services, watch_id: str) -> RequestRecord | None:
     # Before what failed is sent again: a disabled account's webhooks stand still as well.
     if services.watches.skip_if_disabled(watch, next_in) or _receiver_is_gone(services, watch):
         return None
-    with suppress(Conflict):  # paused or deleted in this very moment
+    try:
         return _submit(services, watch, next_in=next_in)
-    return None
+    except Conflict:  # paused or deleted in this very moment
+        return None
+    except WatchUnpaid:
+        _stop(services, watch_id)
+        _tell_paused(services, watch)
+        raise
+
+
+def _tell_paused(services: Services, watch: Watch) -> None:
+    """Send the watch's receiver, once, why nothing comes any more."""
+    now = services.clock()
+    told = {
+        "success": False,
+        "status": PAUSED,
+        "watchId": watch.watch_id,
+        "username": watch.username,
+        "error": watch.why_paused,
+        "code": UNPAID,
+        "pauseReason": UNPAID,
+        "createdAt": timestamp(now),
+    }
+    delivery_id = ids.new_id(ids.DELIVERY, ids.shard_in(watch.account_id), now)
+    host = str(target_of(watch.webhook_url))
+    body = json.dumps(told, separators=(",", ":")).encode()
+    with suppress(StoreUnavailable):  # the watch's own status tells it as well
+        services.deliveries.create_single(watch.account_id, delivery_id, watch.webhook_url, host, body)
+        hand_over(services, [Owed(delivery_id, host)])
 
 
 def _submit(services: Services, watch: Watch, next_in: int | None) -> RequestRecord:

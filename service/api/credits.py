@@ -8,7 +8,7 @@ from flask import Response
 from flask.views import MethodView
 from marshmallow import fields
 
-from service.actions.lookup import check_ledger_cursor
+from service.actions.lookup import check_ledger_cursor, check_subject
 from service.api.answers import json_response
 from service.api.blueprint import ApiBlueprint
 from service.api.context import account, require_account, services
@@ -31,7 +31,7 @@ class BalanceSchema(WireSchema):
 class LedgerQuerySchema(PageQuerySchema):
     """Which entries to list."""
 
-    request_id = fields.Str()
+    request_id = fields.Str(metadata={"description": "of a request, or of a batch"})
 
 
 class EntrySchema(WireSchema):
@@ -43,6 +43,9 @@ class EntrySchema(WireSchema):
     balance_after = fields.Int()
     held_after = fields.Int()
     request_id = fields.Str(allow_none=True)
+    batch_id = fields.Str(
+        allow_none=True, metadata={"description": "where the price of a whole batch was held or released"}
+    )
     note = fields.Str(allow_none=True)
     at = fields.DateTime()
 
@@ -77,7 +80,7 @@ class Ledger(MethodView):
         """List the ledger, newest first"""
         page = services().credits.ledger(
             account().account_id,
-            request_id=query.get("request_id"),
+            request_id=check_subject(query.get("request_id")),
             cursor=check_ledger_cursor(query.get("cursor")),
             limit=query["limit"],
         )
@@ -101,7 +104,8 @@ def _line(entry: LedgerEntry) -> dict[str, Any]:
         "amount": entry.amount,
         "balanceAfter": entry.balance_after,
         "heldAfter": entry.held_after,
-        "requestId": entry.request_id,
+        "requestId": None if entry.batch_id else entry.request_id,
+        "batchId": entry.batch_id,
         "note": entry.note,
         "at": timestamp(entry.at),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from service.domain.errors import RateLimited, ValidationFailed
 
@@ -95,6 +96,27 @@ class LimitState:
     remaining: int
     resets_in: int
     exceeded: bool = False
+
+
+def refuse_free(limit: Limit, over_ms: int) -> NoReturn:
+    """Raise RateLimited because too much has ended free of charge; ``over_ms`` milliseconds too much."""
+    wait = max(-(-over_ms // 1000), 1)
+    raise RateLimited(
+        f"FREE_LIMIT: at most {limit.count} requests per {limit.name} may end without a result and so free "
+        f"of charge, such as private accounts and names that are nobody's. Try again in {wait} seconds.",
+        retry_after=wait,
+    )
+
+
+def refuse_names(count: int, states: Sequence[LimitState]) -> NoReturn:
+    """Raise RateLimited because a batch of ``count`` names does not fit into what is left of a limit."""
+    worst = max((state for state in states if state.exceeded), key=lambda state: state.resets_in)
+    limit, left = worst.limit, worst.remaining
+    raise RateLimited(
+        f"NAMES_LIMITS: at most {limit.count} names of batches per {limit.name}; these are {count}, and "
+        f"{left} are left. Send no more than that, or try again in {worst.resets_in} seconds.",
+        retry_after=worst.resets_in,
+    )
 
 
 def refuse_exceeded(states: Sequence[LimitState]) -> None:

@@ -15,7 +15,7 @@ _LEASE = "lease_until"
 _OF_THE_WORK = frozenset({_LEASE, "looks", "parked"})
 _OF_THE_END = frozenset(
     {"outcome", "code", "charged", "item_count", "retry_after", "cached", "silent", "finished_at"}
-    | {"source", "owner", "owner_name"}
+    | {"source", "owner", "owner_name", "released"}
 )
 
 
@@ -29,9 +29,9 @@ def as_of(copy: RequestCopy, fold: Fold, later: Container[str]) -> RequestCopy |
     """
     if copy.request is None:
         return _without_lease(copy) if _is_kept(copy.delivery) else None
-    if copy.request_id in fold.open_holds:
+    if copy.request_id in fold.open_holds or _was_open(copy, fold):
         return reopened(copy)
-    if is_unknown(copy, fold) and copy.request_id in later:
+    if is_unknown(copy, fold) and (copy.request_id in later or copy.request.value.get("batch") in later):
         return None
     return reopened(copy) if copy.is_open else _without_lease(copy)
 
@@ -40,7 +40,17 @@ def is_unknown(copy: RequestCopy, fold: Fold) -> bool:
     """Tell whether a request holds a price of which the ledger read so far knows nothing."""
     if copy.request is None or int(copy.request.value["hold"]) == 0:
         return False
-    return copy.request_id not in fold.open_holds and copy.request_id not in fold.settled
+    known = copy.request_id in fold.open_holds or copy.request_id in fold.settled
+    return not known and copy.request.value.get("batch") not in fold.batches
+
+
+def _was_open(copy: RequestCopy, fold: Fold) -> bool:
+    """Tell whether this is an item of a batch with one hold for all, and had not ended."""
+    assert copy.request is not None  # noqa: S101 - the caller asked
+    fields = copy.request.value
+    if fields.get("batch") not in fold.batches or copy.request_id in fold.settled or fields["hold"] == "0":
+        return False
+    return "released" not in fields or not fold.released_by(fields["released"])
 
 
 def reopened(copy: RequestCopy) -> RequestCopy:

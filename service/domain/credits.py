@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from service.domain import ids
 from service.domain.errors import ConfigurationError
 from service.domain.operations import CACHED, EMPTY, FOUND, NOTHING_NEW, OPERATIONS, Operation
 from service.domain.options import PLAIN, Options
@@ -109,6 +110,8 @@ class LedgerEntry:
 
     ``amount`` is signed: ``topup``, ``adjustment`` and ``charge`` change the balance by it; ``hold``
     (negative) and ``release`` (positive) change only what is available. ``at`` is Unix milliseconds.
+    ``request_id`` is that of a batch where the price of all its items was held in one step, or what was left
+    of it released.
     """
 
     entry_id: str
@@ -119,3 +122,15 @@ class LedgerEntry:
     request_id: str | None
     note: str | None
     at: int
+
+    @property
+    def batch_id(self) -> str | None:
+        """The batch whose price was held or released as a whole, None for any other entry."""
+        subject = self.request_id
+        return subject if subject is not None and subject.startswith(f"{ids.BATCH}_") else None
+
+
+def entry_place(entry_id: str) -> tuple[int, int]:
+    """Return where in its ledger an entry stands, in a form that compares."""
+    at, _, number = entry_id.partition("-")
+    return int(at), int(number or 0)

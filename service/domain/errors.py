@@ -107,6 +107,13 @@ class InsufficientCredits(CallerError):
     status = 402
 
 
+class WatchUnpaid(InsufficientCredits):
+    """One run too many of a watch was not paid for: the watch was paused."""
+
+    code = "watch_unpaid"
+    status = 402
+
+
 class Forbidden(CallerError):
     """The caller is known but may not do this."""
 

@@ -83,6 +83,11 @@ def item_of(batch_id: str, number: int) -> str:
     return REQUEST + batch_id.removeprefix(BATCH)[:-_ITEM_DIGITS] + _base32(number, _ITEM_DIGITS)
 
 
+def batch_of(request_id: str) -> str:
+    """Return the id of the batch of which this is an item, if it is one; the inverse of `item_of`."""
+    return BATCH + request_id.removeprefix(REQUEST)[:-_ITEM_DIGITS] + "0" * _ITEM_DIGITS
+
+
 def delivery_of(identifier: str) -> str:
     """Return the id of the one delivery a request or batch owes; nothing needs to remember it."""
     return f"{DELIVERY}_{identifier.split('_', 1)[1]}"

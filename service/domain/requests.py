@@ -149,7 +149,8 @@ class RequestRecord:
     that it ended without its webhook, ``source`` which upstream served it, ``owner`` and ``owner_name`` the
     id and name of the account the result is about. ``parked`` is for how long it was put back because no
     session was free, milliseconds. An item of a batch knows which, the caller's own id of it, and the host to
-    which the batch's summary goes. One that was handed in just now knows how many credits are ``available``
+    which the batch's summary goes, and, cancelled with it, the ledger entry that ``released`` the price of
+    all that was. One that was handed in just now knows how many credits are ``available``
     to its account, and, put into the bulk queue, for how many requests there nobody was called; one that was
     looked at knows the former and its final ``envelope`` (JSON).
     """
@@ -182,6 +183,7 @@ class RequestRecord:
     source: str | None = None
     owner: str | None = None
     owner_name: str | None = None
+    released: str | None = None
     available: int | None = field(default=None, compare=False)
     uncalled: int | None = field(default=None, compare=False)
     envelope: bytes | None = field(default=None, compare=False, repr=False)
@@ -218,6 +220,7 @@ class RequestRecord:
             source=fields.get("source"),
             owner=fields.get("owner") or None,
             owner_name=fields.get("owner_name") or None,
+            released=fields.get("released"),
         )
 
     @property
@@ -249,7 +252,8 @@ class Ending:
 
     ``silent`` sends no webhook after all. ``remember`` is what its watch has seen: items, and until when to
     know them (Unix seconds). ``source`` is the upstream that served it; ``owner`` and ``owner_name`` are the
-    id and name of the account the result is about.
+    id and name of the account the result is about. ``burdens``: an upstream was asked in vain, which counts
+    against what the account may have for nothing.
     """
 
     status: str
@@ -265,11 +269,13 @@ class Ending:
     source: str = ""
     owner: str = ""
     owner_name: str = ""
+    burdens: bool = False
 
     def free(self) -> Ending:
         """Return the same ending at no charge."""
         envelope = json.loads(self.envelope) | {"creditsCharged": 0}
-        return replace(self, envelope=json.dumps(envelope, separators=(",", ":")).encode(), charge=0)
+        body = json.dumps(envelope, separators=(",", ":")).encode()
+        return replace(self, envelope=body, charge=0, burdens=True)
 
 
 @dataclass(frozen=True)

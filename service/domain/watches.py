@@ -24,6 +24,7 @@ STATES = (ACTIVE, PAUSED)
 
 BY_HAND = "by_hand"
 RECEIVER_GONE = "receiver_gone"  # the receiver answered 410
+UNPAID = "insufficient_credits"  # several runs in a row could not be paid; submit.lua counts and pauses
 
 EVERY_MOST = 366 * 86_400  # seconds
 EVERY_LENGTH = 200  # characters
@@ -78,6 +79,14 @@ class Watch:
         if self.options != PLAIN:
             asked.append(self.options.text)
         return hashlib.sha256(json.dumps(["watch", *asked]).encode()).hexdigest()
+
+    @property
+    def why_paused(self) -> str:
+        """A sentence for a customer: why nothing comes any more, and what to do."""
+        return (
+            f"The watch of {self.username} was paused: several runs in a row could not be paid. "
+            f"Top up the account, then POST /api/watches/{self.watch_id}/resume."
+        )
 
     @property
     def is_active(self) -> bool:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.domain import ids
-from service.domain.batches import BatchRecord, BatchSubmission
+from service.domain.accounts import Limit, refuse_free, refuse_names
+from service.domain.batches import SUMMARY, BatchRecord, BatchSubmission
 from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits
 from service.domain.policy import Policy
-from service.domain.requests import Page
+from service.domain.requests import Owed, Page
 from service.domain.webhooks import target_of
 from service.stores import keys, scripts
 from service.stores.commands import hashes
 from service.stores.connection import Client, store_adapter
+from service.stores.endings import COMPRESSION_LEVEL
+from service.stores.limits import bounds_of, free_bound, names_windows_of, states_of
 from service.stores.requests import IDEMPOTENCY_LIFETIME
 
 STATUS, OUTCOME = "status:", "outcome:"
@@ -30,7 +35,15 @@ class Batches:
         self._cancel = scripts.load(redis, "cancel_batch")
 
     def submit(self, submission: BatchSubmission) -> BatchRecord:
-        answer, value, accepted = self._submit(keys=_keys(submission), args=self._args(submission))
+        limits = self._policy.names_limits
+        answer, value, accepted, *windows = self._submit(
+            keys=_keys(submission, limits), args=self._args(submission)
+        )
+        if answer == "limited":
+            refuse_names(len(submission.entries), states_of(limits, windows[0]))
+        if answer == "spent":
+            assert self._policy.free_limit is not None  # noqa: S101 - or the script would not have looked
+            refuse_free(self._policy.free_limit, int(value))
         if answer == "replay":
             return self._original(str(value))
         if answer == "reuse":
@@ -75,6 +88,9 @@ class Batches:
             IDEMPOTENCY_LIFETIME,
             submission.webhook_mode,
             submission.options.text,
+            free_bound(self._policy),
+            len(self._policy.names_limits),
+            *bounds_of(self._policy.names_limits),
             *(text for entry in submission.entries for text in (entry.username, entry.external_id or "")),
         ]
 
@@ -95,9 +111,44 @@ class Batches:
         following = names[-1] if len(names) == limit else None
         return Page([record for record in found if record is not None], following)
 
-    def cancel(self, batch_id: str) -> bool:
-        """Mark a batch cancelled unless it has ended; tell whether it is marked."""
-        return bool(self._cancel(keys=[keys.batch(batch_id)], args=[]))
+    def cancel(self, batch: BatchRecord, envelopes: Mapping[str, bytes]) -> list[Owed]:
+        shard = ids.shard_in(batch.batch_id)
+        host = str(target_of(batch.webhook_url)) if batch.webhook_url else ""
+        summary_id = ids.delivery_of(batch.batch_id)
+        ended = self._cancel(
+            keys=[
+                keys.batch(batch.batch_id),
+                keys.credits(batch.account_id),
+                keys.ledger(batch.account_id),
+                keys.open_requests(shard),
+                keys.account_requests(batch.account_id),
+                keys.account_batches(batch.account_id),
+                keys.stats(shard),
+                keys.due_hosts(shard),
+                keys.due(shard, host),
+                keys.delivery(summary_id),
+                keys.account_deliveries(batch.account_id),
+                *(name for request_id in envelopes for name in _item_keys(request_id)),
+            ],
+            args=[
+                batch.batch_id,
+                batch.account_id,
+                host,
+                self._policy.pickup_grace * 1000,
+                self._policy.cancelled_ttl,
+                self._policy.result_ttl,
+                summary_id,
+                keys.done(batch.batch_id),
+                keys.done(batch.batch_id).removesuffix(batch.batch_id),
+                *(
+                    part
+                    for request_id, body in envelopes.items()
+                    for part in (request_id, gzip.compress(body, COMPRESSION_LEVEL, mtime=0))
+                ),
+            ],
+        )
+        owed = ended if host and batch.webhook_mode != SUMMARY else []
+        return [Owed(ids.delivery_of(str(request_id)), host) for request_id in owed]
 
     def trim(self, account_id: str) -> int:
         oldest = int(time.time() - self._policy.result_ttl) * 1000
@@ -105,7 +156,11 @@ class Batches:
         return int(self._redis.zremrangebylex(keys.account_batches(account_id), "-", f"({floor}"))
 
 
-def _keys(submission: BatchSubmission) -> list[str]:
+def _item_keys(request_id: str) -> tuple[str, str, str]:
+    return keys.request(request_id), keys.result(request_id), keys.delivery(ids.delivery_of(request_id))
+
+
+def _keys(submission: BatchSubmission, limits: Sequence[Limit] = ()) -> list[str]:
     shard, account_id = ids.shard_in(submission.batch_id), submission.account_id
     items = range(1, len(submission.entries) + 1)
     return [
@@ -117,6 +172,8 @@ def _keys(submission: BatchSubmission) -> list[str]:
         keys.stats(shard),
         keys.idempotency(account_id, submission.idempotency_key or ""),
         keys.account_batches(account_id),
+        keys.free_endings(account_id),
+        *names_windows_of(account_id, limits),
         *(keys.request(ids.item_of(submission.batch_id, number)) for number in items),
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from service.domain import ids
 from service.domain.batches import BatchRecord
@@ -17,6 +17,7 @@ from service.stores.credits import ledger_entry
 from service.stores.requests import request_record
 
 PAGE = 1_000
+TIDIED, TIDY_FROM = "tidied", "tidy_from"
 
 
 @store_adapter
@@ -34,6 +35,24 @@ class Books:
             pipe.xrevrange(keys.ledger(account_id), count=1)
             (balance, held), last = pipe.execute()
         return Balance(int(balance or 0), int(held or 0)), last[0][0] if last else None
+
+    def tidied(self, account_id: str) -> str | None:
+        """Return the id of the entry up to which the ledger was tidied, None when it never was."""
+        mark: str | None = self._redis.hget(keys.credits(account_id), TIDIED)
+        return mark
+
+    def begin_tidying(self, account_id: str) -> tuple[str | None, str | None]:
+        """Return the mark, and the id of the entry from which on there were holds open at it."""
+        mark, since = self._redis.hmget(keys.credits(account_id), TIDIED, TIDY_FROM)
+        return mark, since
+
+    def tidy(self, account_id: str, entry_ids: Sequence[str]) -> None:
+        """Take entries of closed holds out of the ledger; those of a hold belong into one call."""
+        self._redis.xdel(keys.ledger(account_id), *entry_ids)
+
+    def end_tidying(self, account_id: str, mark: str, since: str) -> None:
+        """Write down up to where entries will be taken out next time, and from where on to read then."""
+        self._redis.hset(keys.credits(account_id), mapping={TIDIED: mark, TIDY_FROM: since})
 
     def ledger(self, account_id: str, after: str | None, until: str) -> Iterator[list[LedgerEntry]]:
         """Yield pages of the ledger, oldest first, from after ``after`` to ``until`` inclusive."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from service.domain.credits import Balance, LedgerEntry
+from service.domain import ids
+from service.domain.credits import CHARGE, RELEASE, Balance, LedgerEntry, entry_place
 from service.domain.errors import InsufficientCredits
 from service.domain.requests import Page
 from service.stores import keys, scripts
 from service.stores.connection import Client, store_adapter
 
 SCAN_CHUNK = 500
+SCAN_MOST = 2_000  # entries from each moment on
+CLOCKS_APART_MS = 5_000
 
 
 @store_adapter
@@ -37,22 +40,48 @@ class Credits:
     def ledger(
         self, account_id: str, *, request_id: str | None, cursor: str | None, limit: int
     ) -> Page[LedgerEntry]:
-        """Newest first. A filter by request stops at the request's own first entry, its hold."""
-        top = f"({cursor}" if cursor else "+"
-        chunk = limit if request_id is None else SCAN_CHUNK
-        found: list[LedgerEntry] = []
-        while True:
-            rows = self._redis.xrevrange(keys.ledger(account_id), max=top, min="-", count=chunk)
+        """Newest first. What is about one request or batch is read where that was accepted and ended."""
+        if request_id is None:
+            top = f"({cursor}" if cursor else "+"
+            rows = self._redis.xrevrange(keys.ledger(account_id), max=top, min="-", count=limit)
+            found = [ledger_entry(entry_id, fields) for entry_id, fields in rows]
+            return Page(found, found[-1].entry_id if len(found) == limit else None)
+        found = self._about(account_id, request_id)
+        if cursor is not None:
+            found = [entry for entry in found if entry_place(entry.entry_id) < entry_place(cursor)]
+        page = found[:limit]
+        return Page(page, page[-1].entry_id if len(found) > limit else None)
+
+    def _about(self, account_id: str, subject: str) -> list[LedgerEntry]:
+        """Return the entries of a request or batch, newest first; of an item also what its batch held."""
+        found: dict[str, LedgerEntry] = {}
+        for start in self._moments(subject):
+            for entry in self._settled(account_id, subject, start):
+                found[entry.entry_id] = entry
+        return sorted(found.values(), key=lambda entry: entry_place(entry.entry_id), reverse=True)
+
+    def _moments(self, subject: str) -> list[int]:
+        """Return from when on to look (Unix ms): as the record says, or, if that is gone, as the id does."""
+        name = keys.batch(subject) if subject.startswith(f"{ids.BATCH}_") else keys.request(subject)
+        known = self._redis.hmget(name, "created_at", "cancelled_at", "finished_at")
+        times = {int(at) - 1 for at in known if at is not None}
+        return sorted(times) or [ids.born_ms(subject) - CLOCKS_APART_MS]
+
+    def _settled(self, account_id: str, subject: str, start: int) -> Iterator[LedgerEntry]:
+        """Yield entries of ``subject`` from ``start`` on, until it is settled or `SCAN_MOST` were read."""
+        wanted, low, settled = {subject, ids.batch_of(subject)}, f"{max(start, 0)}-0", False
+        for _ in range(0, SCAN_MOST, SCAN_CHUNK):
+            rows = self._redis.xrange(keys.ledger(account_id), min=low, max="+", count=SCAN_CHUNK)
             for entry_id, fields in rows:
-                top = f"({entry_id}"
-                if request_id in (None, fields.get("request")):
-                    found.append(ledger_entry(entry_id, fields))
-                    if len(found) == limit:
-                        return Page(found, entry_id)
-                    if request_id is not None and fields["type"] == "hold":
-                        return Page(found, None)
-            if len(rows) < chunk:
-                return Page(found, None)
+                mine = fields.get("request") in wanted
+                if settled and not mine:
+                    return  # what settles a request is written in one step
+                if mine:
+                    yield ledger_entry(entry_id, fields)
+                    settled = settled or fields["type"] in {CHARGE, RELEASE}
+            if len(rows) < SCAN_CHUNK:
+                return
+            low = f"({rows[-1][0]}"
 
 
 def ledger_entry(entry_id: str, fields: dict[str, str]) -> LedgerEntry:

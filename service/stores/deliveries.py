@@ -22,6 +22,7 @@ SCAN_CHUNK = 200
 SCAN_MOST = 2_000
 HOSTS_AT_ONCE = 100  # per shard and look
 HOST_LOOK_MS = 500
+SINGLE_TTL = 86_400  # seconds; of what is sent for nothing, once
 
 
 @store_adapter
@@ -190,10 +191,11 @@ class Deliveries:
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(
                 keys.delivery(delivery_id),
-                mapping={**fields, **times, "attempts": 0, "tries": 0, "single": 1},
+                mapping={**fields, **times, "attempts": 0, "tries": 0, "single": 1, "brief": 1},
             )
+            pipe.expire(keys.delivery(delivery_id), SINGLE_TTL)
             packed = gzip.compress(body, 1, mtime=0)
-            pipe.set(keys.result(ids.request_of(delivery_id)), packed, ex=self._policy.result_ttl)
+            pipe.set(keys.result(ids.request_of(delivery_id)), packed, ex=SINGLE_TTL)
             pipe.zadd(keys.due(shard, host), {delivery_id: now + self._grace_ms})
             pipe.zadd(keys.due_hosts(shard), {host: now + self._grace_ms}, lt=True)
             pipe.zadd(keys.account_deliveries(account_id), {delivery_id: 0})

@@ -6,8 +6,8 @@ import gzip
 from typing import Any
 
 from service.domain import ids
-from service.domain.policy import Policy
-from service.domain.requests import Ending, RequestRecord
+from service.domain.policy import SILENT_TTL, Policy
+from service.domain.requests import CANCELLED, Ending, RequestRecord
 from service.domain.webhooks import target_of
 from service.stores import keys
 
@@ -45,6 +45,9 @@ def of_the_end(
         keys.watch(watch_id),
         keys.watch_seen(watch_id),
         keys.watch_owed(watch_id),
+        keys.account_requests(request.account_id),
+        keys.free_endings(request.account_id),
+        keys.account_batches(request.account_id),
     ]
     values: list[Any] = [
         request.request_id,
@@ -56,7 +59,7 @@ def of_the_end(
         ending.item_count,
         ending.retry_after,
         gzip.compress(ending.envelope, COMPRESSION_LEVEL, mtime=0),
-        policy.result_ttl,
+        _lifetime(ending, policy),
         keys.done(request.request_id),
         delivery_id,
         host,
@@ -71,5 +74,21 @@ def of_the_end(
         ending.source,
         ending.owner,
         ending.owner_name,
+        _burden(ending, policy),
+        policy.result_ttl,
     ]
     return names, values
+
+
+def _lifetime(ending: Ending, policy: Policy) -> int:
+    """Return for how long the request is kept, seconds: briefly what nobody paid for and nobody is told."""
+    if ending.status == CANCELLED:
+        return policy.cancelled_ttl
+    return min(policy.result_ttl, SILENT_TTL) if ending.silent and not ending.charge else policy.result_ttl
+
+
+def _burden(ending: Ending, policy: Policy) -> int:
+    """Return by how much the account's free endings weigh more: one that is paid for takes one off."""
+    if ending.charge:
+        return -policy.free_weight_ms
+    return policy.free_weight_ms if ending.burdens else 0

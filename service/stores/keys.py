@@ -1,14 +1,15 @@
 """The keyspace: every key, its type and its lifetime.
 
 Accounts are spread over shards. All keys of an account carry the shard's hash tag ``{s07}``, so a
-Lua script touches one slot and the store runs on Redis Cluster unchanged. An id names its shard.
+Lua script touches one slot and the store runs on Redis Cluster unchanged. An id names its shard. What was
+cancelled stays for 10 minutes where RESULT_TTL stands here, and is in none of the account's lists.
 
 ===============================  ======  ===========================  =====================================
 key                              type    lifetime                     holds
 ===============================  ======  ===========================  =====================================
 ``{s07}:acct:<id>``              hash    for good                     the account
-``{s07}:acct:<id>:credits``      hash    for good                     ``balance``, ``held``
-``{s07}:acct:<id>:ledger``       stream  for good                     ledger entries, oldest first
+``{s07}:acct:<id>:credits``      hash    for good                     ``balance``, ``held``, ``tidied`` ...
+``{s07}:acct:<id>:ledger``       stream  for good, see `tidying`      ledger entries, oldest first
 ``{s07}:acct:<id>:requests``     zset    entries: RESULT_TTL          request ids, all scored 0, so by age
 ``{s07}:acct:<id>:batches``      zset    entries: RESULT_TTL          batch ids, all scored 0, so by age
 ``{s07}:acct:<id>:deliveries``   zset    entries: RESULT_TTL          delivery ids, all scored 0, so by age
@@ -16,6 +17,8 @@ key                              type    lifetime                     holds
 ``{s07}:acct:<id>:keys``         set     for good                     ids of API keys
 ``{s07}:acct:<id>:idem:<hash>``  hash    24 h                         what an idempotency key stands for
 ``{s07}:acct:<id>:rate:<secs>``  string  the window                   calls counted in this window
+``{s07}:acct:<id>:names:<secs>``  string  the window                   names of batches in this window
+``{s07}:acct:<id>:free``         string  what it stands for           1; its life is what free endings weigh
 ``{s07}:req:<id>``               hash    RESULT_TTL after the end     a request
 ``{s07}:batch:<id>``             hash    RESULT_TTL after the end     a batch, its counts
 ``{s07}:res:<id>``               string  RESULT_TTL                   its final envelope, gzip of JSON
@@ -129,6 +132,14 @@ def idempotency(account_id: str, key: str) -> str:
 
 def rate(account_id: str, seconds: int) -> str:
     return f"{account(account_id)}:rate:{seconds}"
+
+
+def names(account_id: str, seconds: int) -> str:
+    return f"{account(account_id)}:names:{seconds}"
+
+
+def free_endings(account_id: str) -> str:
+    return f"{account(account_id)}:free"
 
 
 def request(request_id: str) -> str:

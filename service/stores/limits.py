@@ -51,6 +51,16 @@ def windows_of(account_id: str, limits: Sequence[Limit]) -> list[str]:
     return [keys.rate(account_id, limit.seconds) for limit in limits]
 
 
+def names_windows_of(account_id: str, limits: Sequence[Limit]) -> list[str]:
+    """Return the keys in which the names of an account's batches are counted."""
+    return [keys.names(account_id, limit.seconds) for limit in limits]
+
+
+def free_bound(policy: Policy) -> int | str:
+    """Return how long an account's free endings may weigh (ms), for the scripts; "" without a limit."""
+    return policy.free_limit.seconds * 1000 if policy.free_limit else ""
+
+
 def bounds_of(limits: Sequence[Limit]) -> list[int]:
     """Return limits as the scripts take them."""
     return [part for limit in limits for part in (limit.count, limit.seconds * 1000)]

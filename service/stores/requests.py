@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from service.domain import ids
-from service.domain.accounts import Limit
+from service.domain.accounts import Limit, refuse_free
 from service.domain.errors import (
     Conflict,
     IdempotencyKeyReuse,
     InsufficientCredits,
     LeaseLost,
     StoreUnavailable,
+    WatchUnpaid,
 )
 from service.domain.policy import Policy
 from service.domain.ports.work import Counted
@@ -29,7 +30,7 @@ from service.stores.commands import Command, alone, hashes, together
 from service.stores.connection import Client, is_one_server, store_adapter
 from service.stores.credits import balance_of
 from service.stores.endings import of_the_end
-from service.stores.limits import bounds_of, states_of, windows_of
+from service.stores.limits import bounds_of, free_bound, states_of, windows_of
 from service.stores.waiting import Waiter, Waiters
 
 SCAN_CHUNK = 200
@@ -103,9 +104,14 @@ class Requests:
             raise Conflict("The watch is paused, or was deleted.")
         if verdict == "reuse":
             raise IdempotencyKeyReuse
-        raise InsufficientCredits(
-            f"This costs up to {submission.hold} credit(s) and {told[0]} are available. Top up the account."
+        if verdict == "spent":
+            assert self._policy.free_limit is not None  # noqa: S101 - or the script would not have looked
+            refuse_free(self._policy.free_limit, int(told[0]))
+        available, paused = told
+        sentence = (
+            f"This costs up to {submission.hold} credit(s) and {available} are available. Top up the account."
         )
+        raise WatchUnpaid(sentence) if paused else InsufficientCredits(sentence)
 
     def _running(self, submission: Submission) -> str:
         """Return the open request of the watch that is to run, "" when there is none."""
@@ -130,6 +136,7 @@ class Requests:
                 keys.watching(shard),
                 keys.request(running or submission.request_id),
                 *(BULK_KEYS if queues else [keys.request(submission.request_id)] * len(BULK_KEYS)),
+                keys.free_endings(submission.account_id),
                 *windows_of(submission.account_id, limits),
             ],
             args=[
@@ -152,6 +159,7 @@ class Requests:
                 submission.target.value,
                 submission.options.text,
                 CALL_LIFETIME_MS if queues else "",
+                free_bound(self._policy),
                 *bounds_of(limits),
             ],
         )
@@ -307,16 +315,6 @@ class Requests:
         if answer[0] == "lost":
             raise Conflict("Only a queued request can be cancelled; this one is under way or has ended.")
         return _owed(request, answer[1])
-
-    def cancel_many(self, endings: Sequence[tuple[RequestRecord, Ending]]) -> list[Owed]:
-        commands = [self._finish.command(*self._of_the_end(request, "", end)) for request, end in endings]
-        answers = together(self._redis, commands)
-        owed = [
-            _owed(request, answer[1])
-            for (request, _), answer in zip(endings, answers, strict=True)
-            if answer[0] == "ok"
-        ]
-        return [each for each in owed if each is not None]
 
     def _of_the_end(self, request: RequestRecord, fence: str, ending: Ending) -> tuple[list[Any], list[Any]]:
         shard = ids.shard_in(request.request_id)

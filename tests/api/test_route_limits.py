@@ -8,7 +8,17 @@ from collections.abc import Callable
 import pytest
 
 from service.domain.accounts import Limit
-from tests.api.support import CREDITS, STORIES, Front, assert_error, in_threads, make_caller
+from service.domain.errors import UserNotFound
+from tests.api.support import (
+    BATCH,
+    CREDITS,
+    STORIES,
+    Front,
+    assert_error,
+    failing,
+    in_threads,
+    make_caller,
+)
 
 
 def test_a_call_over_the_limit_is_429_and_leaves_no_trace(make: Callable[..., Front]) -> None:
@@ -146,3 +156,51 @@ def test_an_installation_without_limits_sends_no_headers_of_them(make: Callable[
     assert response.status_code == 202
     assert "RateLimit" not in response.headers
     assert "RateLimit-Policy" not in response.headers
+
+
+def test_names_that_do_not_fit_are_429_and_leave_no_trace(make: Callable[..., Front]) -> None:
+    front = make(names_limits=(Limit(3, 3_600), Limit(5, 86_400)))
+    assert front.call("POST", BATCH, json={"usernames": ["anna", "bert"]}).status_code == 202
+    before, published = front.stored(), list(front.queue.published)
+    response = front.call("POST", BATCH, json={"usernames": ["carl", "dora"], "idempotencyKey": "k"})
+
+    body = assert_error(response, 429, "rate_limited")
+    assert "NAMES_LIMITS: at most 3 names of batches per hour; these are 2, and 1 are left." in body["error"]
+    assert 0 < int(response.headers["Retry-After"]) <= 3_600
+    assert front.stored() == before
+    assert front.queue.published == published
+    assert front.call("POST", BATCH, json={"usernames": ["carl"], "idempotencyKey": "k"}).status_code == 202
+    other = front.call("POST", BATCH, by=front.other, json={"usernames": ["anna", "bert", "carl"]})
+    assert other.status_code == 202, "each account has its own"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (STORIES, {"username": "anna"}),
+        (BATCH, {"usernames": ["anna"]}),
+        ("/api/instagram/user", {"userId": "17"}),
+        ("/api/instagram/download", {"storyId": "17"}),
+    ],
+)
+def test_work_is_429_while_too_much_has_ended_free(
+    make: Callable[..., Front], path: str, body: dict[str, object]
+) -> None:
+    front = make(free_limit=Limit(2, 3_600))
+    for number in range(3):
+        front.ended(f"missing{number}", failing(UserNotFound))
+    before, published = front.stored(), list(front.queue.published)
+    response = front.call("POST", path, json=body)
+
+    told = assert_error(response, 429, "rate_limited")
+    assert told["error"].startswith("FREE_LIMIT: at most 2 requests per hour may end without a result")
+    assert 0 < int(response.headers["Retry-After"]) <= 1_800
+    assert front.stored() == before
+    assert front.queue.published == published
+    assert front.get("/api/requests").status_code == 200, "looking is as free as ever"
+    assert (
+        front.call(
+            "POST", STORIES, by=front.other, json={"username": "anna"}, headers={"Prefer": "respond-async"}
+        ).status_code
+        == 202
+    )

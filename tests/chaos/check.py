@@ -102,23 +102,50 @@ class Examiner:
         if balance.held:
             self.found.wrong.append(f"{account_id}: {balance.held} still held")
         batches = {each.batch_id: each for page in self.services.books.batches(account_id) for each in page}
+        records = {
+            each.request_id: each for page in self.services.books.requests(account_id) for each in page
+        }
+        self._unlisted(number, batches, records)
         self.found.batches |= batches
-        records = [record for page in self.services.books.requests(account_id) for record in page]
-        for record in records:
+        for record in records.values():
             self.found.records[record.request_id] = record
-            self._record(record, charges.pop(record.request_id, []), holds[record.request_id])
+            held = holds[record.batch_id or record.request_id]
+            self._record(record, charges.pop(record.request_id, []), held)
         for request_id, amounts in charges.items():
             self.found.wrong.append(f"{request_id}: charged {amounts} and is not listed")
-        spent = sum(record.charged for record in records)
+        spent = sum(record.charged for record in records.values())
         if balance.balance != self.opening[account_id] - spent:
             self.found.wrong.append(f"{account_id}: balance {balance.balance}, {spent} spent")
         watches = {each.watch_id: each for each in self._watches(account_id)}
         self.found.watches |= watches
-        singles = [each.request_id for each in records if each.batch_id is None and each.watch_id is None]
+        singles = [
+            each.request_id for each in records.values() if each.batch_id is None and each.watch_id is None
+        ]
         self._nothing_from_nowhere(number, [*singles, *batches, *watches])
-        self._items(batches, records)
+        self._items(batches, list(records.values()))
         for name in watches:
-            self._runs(name, [record for record in records if record.watch_id == name])
+            self._runs(name, [record for record in records.values() if record.watch_id == name])
+
+    def _unlisted(
+        self, number: int, batches: dict[str, BatchRecord], records: dict[str, RequestRecord]
+    ) -> None:
+        """Add what was cancelled: it is in no list, and for some minutes told by its id."""
+        cancelled = {call.operation for call in self.calls if call.what == "cancel"}
+        for name, call in list(self.found.accepted.items()):
+            if call.account != number or call.operation not in cancelled:
+                continue
+            batch, record = None, None
+            if ids.shard_of(name, ids.BATCH) is not None:
+                batch = batches[name] = batches.get(name) or self.services.batches.get(name)  # type: ignore[assignment]
+            else:
+                record = records[name] = records.get(name) or self.services.requests.get(name)  # type: ignore[assignment]
+            if batch is not None:
+                items = [each for page in self.services.books.items(batch) for each in page]
+                records.update({each.request_id: each for each in items})
+            elif record is None:  # forgotten since
+                batches.pop(name, None)
+                records.pop(name, None)
+                del self.found.accepted[name]
 
     def _watches(self, account_id: str) -> list[Watch]:
         return self.services.watches.page(account_id, cursor=None, limit=1_000).items
@@ -143,7 +170,7 @@ class Examiner:
         for name, batch in batches.items():
             if not batch.is_final:
                 self.found.lost[name] = f"is {batch.status}"
-            if items.pop(name, 0) != batch.total:
+            if items.pop(name, 0) != batch.total and not batch.cancelled_at:
                 self.found.wrong.append(f"{name}: not all of its {batch.total} items are there")
         if items:
             self.found.wrong.append(f"items of no batch: {items}")

@@ -103,6 +103,8 @@ class Stack:
             "PYTHONPATH": str(ROOT),
             "TMPDIR": str(self.temporary),
             "RATE_LIMITS": "1000000/minute",
+            "NAMES_LIMITS": "10000000/hour",
+            "FREE_LIMIT": "1000000/hour",
             **({"REDIS_URL": ELSEWHERE} if ELSEWHERE else {}),
             **({"BROKER_URL": BROKER} if BROKER else {}),
             **dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True)),

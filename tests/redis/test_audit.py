@@ -6,7 +6,9 @@ import pytest
 from redis import Redis
 
 from service.actions.audit import Report, audit
+from service.domain import ids
 from service.domain.accounts import Account
+from service.domain.batches import BatchRecord
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
 from service.stores import keys
@@ -51,7 +53,7 @@ def test_a_busy_account_adds_up(services: Services, account: Account) -> None:
     services.credits.add(account.account_id, -2, entry_type="adjustment", note="")
     report = audit(services)
     assert kinds(report) == []
-    assert (report.accounts, report.requests, report.entries) == (1, 4, 9)
+    assert (report.accounts, report.requests, report.entries) == (1, 3, 9), "what was cancelled is in no list"
 
 
 def test_a_balance_that_is_not_its_ledgers_is_told(
@@ -118,3 +120,50 @@ def test_a_batch_adds_up_and_one_whose_counts_are_not_its_items_is_told(
     assert kinds(audit(services)) == []
     redis.hincrby(keys.batch(batch.batch_id), "left", -1)
     assert kinds(audit(services)) == ["batch"]
+
+
+# --- batches, whose price is held as a whole -----------------------------------------------------
+
+
+def begun(services: Services, account: Account) -> BatchRecord:
+    """A batch of five: one is paid for, one ended free, the others are open."""
+    made = services.batches.submit(batch_of(account.account_id, 5))
+    for number, charge in ((1, 1), (2, 0)):
+        claim = services.requests.claim(ids.item_of(made.batch_id, number), made.batch_id)
+        assert claim is not None
+        finish_one(services.requests, claim, ending(charge=charge))
+    return made
+
+
+def test_what_is_held_for_a_batch_adds_up_with_its_items(services: Services, account: Account) -> None:
+    made = begun(services, account)
+    assert kinds(audit(services)) == []
+    services.batches.cancel(made, {ids.item_of(made.batch_id, number): b"{}" for number in (1, 3, 4)})
+    assert kinds(audit(services)) == []
+    assert services.credits.balance(account.account_id).held == 1
+
+
+@pytest.mark.parametrize("gone", ["item", "batch"])
+def test_what_is_held_for_items_of_a_batch_that_are_gone_is_stray_and_can_be_released(
+    services: Services, account: Account, redis: Redis, gone: str
+) -> None:
+    made = begun(services, account)
+    items = [ids.item_of(made.batch_id, number) for number in (3, 4, 5)]
+    lost = items[:1] if gone == "item" else items
+    for request_id in lost:
+        redis.delete(keys.request(request_id))
+        redis.zrem(keys.account_requests(account.account_id), request_id)
+    if gone == "batch":
+        redis.delete(keys.batch(made.batch_id))
+    assert kinds(audit(services)) == ["stray_hold"]
+    assert [each.where for each in audit(services, repair=True).repaired] == [made.batch_id]
+    assert kinds(audit(services)) == []
+    assert services.credits.balance(account.account_id).held == 3 - len(lost)
+
+
+def test_an_item_charged_otherwise_than_the_ledger_says_is_told(
+    services: Services, account: Account, redis: Redis
+) -> None:
+    made = begun(services, account)
+    redis.hset(keys.request(ids.item_of(made.batch_id, 2)), "charged", 1)
+    assert "charge" in kinds(audit(services))

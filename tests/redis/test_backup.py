@@ -27,6 +27,8 @@ from service import bootstrap
 from service.actions import backup as actions
 from service.actions.audit import audit
 from service.actions.backup import back_up, restore
+from service.actions.batch import cancel_batch
+from service.actions.tidy import tidy_ledger
 from service.auth.api_keys import ApiKeys
 from service.cli.main import main
 from service.config import Settings
@@ -261,6 +263,7 @@ def life(services: Services, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> L
 
 Portrait = dict[str, Any]
 
+COUNTED = re.compile(":rate:|:names:|:free$")
 NOT_KEPT = ("g:login:", "{h:", "{ig}:leases", "{ig}:budget", "{ig}:proxies", "{bulk}:", "g:workers")
 
 
@@ -274,7 +277,7 @@ def portrait(redis: Redis) -> Portrait:
         "zset": lambda name: set(redis.zrange(name, 0, -1)),
         "list": lambda name: redis.lrange(name, 0, -1),
     }
-    names = [each for each in redis.scan_iter() if not each.startswith(NOT_KEPT) and ":rate:" not in each]
+    names = [each for each in redis.scan_iter() if not each.startswith(NOT_KEPT) and not COUNTED.search(each)]
     return {name: readers[redis.type(name)](name) for name in names}
 
 
@@ -283,6 +286,11 @@ def as_kept(found: Portrait) -> Portrait:
     hashes = {name: value for name, value in found.items() if isinstance(value, dict)}
     singles = {name.partition(":msg:")[2] for name, value in hashes.items() if "single" in value}
     dropped = singles | {ids.request_of(each) for each in singles}
+    # What was cancelled is in no list, and soon forgotten.
+    cancelled = {
+        name.partition(":req:")[2] for name, value in hashes.items() if value.get("code") == "cancelled"
+    }
+    dropped |= cancelled | {ids.delivery_of(each) for each in cancelled if each}
     kept = {name: value for name, value in found.items() if name.rpartition(":")[2] not in dropped}
     for name, value in kept.items():
         if name.endswith(":requests"):  # what has passed its lifetime is still listed
@@ -655,6 +663,7 @@ class Traffic:
         self.tickets = threading.Semaphore(0)
         self.stopping = False
         self.accepted: list[str] = []
+        self.cancelled: set[str] = set()
         self.ended: list[str] = []
 
     def work(self, number: int) -> None:
@@ -675,13 +684,14 @@ class Traffic:
         if fate < 0.15:
             return  # nobody takes it up
         if fate < 0.3:
-            owed = self.services.requests.cancel(record, CANCEL)
-        else:
-            claim = self.services.requests.claim(record.request_id)
-            assert claim is not None
-            if fate < 0.4:
-                return  # its worker died
-            owed = finish_one(self.services.requests, claim, ending(charge=chance.randint(0, record.hold)))
+            self.services.requests.cancel(record, CANCEL)
+            self.cancelled.add(record.request_id)
+            return
+        claim = self.services.requests.claim(record.request_id)
+        assert claim is not None
+        if fate < 0.4:
+            return  # its worker died
+        owed = finish_one(self.services.requests, claim, ending(charge=chance.randint(0, record.hold)))
         self.ended.append(record.request_id)
         if owed and chance.random() < 0.5:
             delivery = self.services.deliveries.claim(owed.delivery_id, owed.host)
@@ -729,7 +739,7 @@ def _back_up_and_look(traffic: Traffic, target: Services, other: Redis, file: Pa
     assert (report.differences, audit(target).differences) == ([], [])
     for request_id in accepted:
         record = target.requests.get(request_id)
-        assert record is not None
+        assert record is not None or request_id in traffic.cancelled
     states = {request_id: target.requests.get(request_id) for request_id in ended}
     assert [request_id for request_id, record in states.items() if not (record and record.is_final)] == []
     missing = [request_id for request_id in ended if target.requests.envelope(request_id) is None]
@@ -739,6 +749,54 @@ def _back_up_and_look(traffic: Traffic, target: Services, other: Redis, file: Pa
     keyed = [other.hget(name, "request") for name in other.scan_iter("*:idem:*")]
     assert keyed
     assert all(other.exists(keys.request(str(request_id))) for request_id in keyed)
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_batch_that_is_cancelled_adds_up_whenever_it_is_copied(
+    life: Life, there: There, file: Path, when: str
+) -> None:
+    """Its price is held and released as a whole: which items that was about, these say themselves."""
+    batch = life.batch(1)
+    names = items_of(batch)
+    working = life.services.requests.claim(names[1], batch.batch_id)
+    assert working is not None
+
+    def cancelled() -> None:
+        cancel_batch(life.services, life.account_id, batch.batch_id)
+
+    if when == "before":
+        cancelled()
+        report = back_up(life.services, file)
+    else:
+        meanwhile: Any = Meanwhile(life.services.backups, "account", cancelled)
+        report = back_up(replace(life.services, backups=meanwhile), file)
+    restore(there.services, file)
+    assert report.differences == []
+    assert audit(there.services).differences == audit(life.services).differences == []
+    still_held = 1 if when == "before" else 2
+    assert there.services.credits.balance(life.account_id).held == still_held
+    for name in names[1:]:
+        record = there.services.requests.get(name)
+        if record is None or record.is_final:
+            assert when == "before"
+            continue
+        claim = there.services.requests.claim(name, batch.batch_id)
+        assert claim is not None
+        finish_one(there.services.requests, claim, ending())
+    assert there.services.credits.balance(life.account_id).held == 0
+    assert audit(there.services).differences == []
+
+
+def test_a_ledger_that_was_tidied_comes_back_as_it_is(life: Life, there: There, file: Path) -> None:
+    life.live()
+    now = life.services.clock() + (life.services.policy.result_ttl + 60) * 1000
+    late = replace(life.services, clock=lambda: now)
+    assert tidy_ledger(late, life.account_id) == 0
+    assert tidy_ledger(late, life.account_id) > 0
+    assert audit(life.services).differences == []
+    assert back_up(life.services, file).differences == []
+    restore(there.services, file)
+    assert audit(there.services).differences == []
 
 
 # --- the file ------------------------------------------------------------------------------------
@@ -1173,9 +1231,9 @@ def test_the_commands_tell_in_a_line_what_they_did(
     life = Life(make_services(settings, valkey, queue), valkey)
     life.live()
     made = run("backup", file.name)
-    held = "3 account(s), 29 request(s), 7 of them open, "
+    held = "3 account(s), 28 request(s), 7 of them open, "
     held += (
-        "6 webhook(s) to be sent, 56 ledger entries, 5 session(s), 3 watch(es), 2 name(s) and id(s) opted out"
+        "6 webhook(s) to be sent, 48 ledger entries, 5 session(s), 3 watch(es), 2 name(s) and id(s) opted out"
     )
     assert (made.exit_code, made.output) == (0, f"{file.name}: {held}, {file.stat().st_size} bytes\n")
     refused = run("backup", file.name)
@@ -1193,7 +1251,7 @@ def test_the_commands_tell_in_a_line_what_they_did(
     assert first.startswith(f"{file.name} of 20")
     assert first.endswith(f" restored: {held}")
     assert erased.startswith("of those who opted out: erased 0 request(s)")
-    assert second == "audited 3 account(s), 29 request(s): everything adds up"
+    assert second == "audited 3 account(s), 28 request(s): everything adds up"
 
 
 def test_a_damaged_backup_is_one_clear_line_and_nothing_is_written(

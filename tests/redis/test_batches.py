@@ -149,7 +149,7 @@ def test_a_batch_is_stored_held_opened_and_listed_in_its_order(
     assert services.credits.balance(account_id) == Balance(100, 3)
 
     names = item_ids(record)
-    assert ledger(services, account_id, "hold") == [(name, -1) for name in names]
+    assert ledger(services, account_id, "hold") == [(record.batch_id, -3)], "one entry for all"
     items = [item for item in services.requests.get_many(names) if item is not None]
     assert [item.username for item in items] == ["anna", "bert", "carl"]
     assert [item.external_id for item in items] == [None, "no. 7", None]
@@ -211,7 +211,7 @@ def test_ten_thousand_are_accepted_at_once(settings: Settings, valkey: Redis, qu
 
 
 def call_script(lua: Lua, made: BatchSubmission, batches: Any) -> Any:
-    return lua("submit_batch", _keys(made), *batches._args(made))
+    return lua("submit_batch", _keys(made, batches._policy.names_limits), *batches._args(made))
 
 
 @pytest.mark.parametrize("changes", [{}, {"idempotency_key": "k"}, {"clamp": True}, {"hold": 0}])
@@ -501,9 +501,11 @@ def test_what_is_owed_is_what_the_mode_says(
         end(services, batch, 2)
     else:
         cancel_batch(services, account_id, batch.batch_id)
+    owed = [each for each in [*items, summary_of(batch)] if services.deliveries.get(each) is not None]
     page = services.deliveries.page(account_id, statuses=None, since_ms=0, cursor=None, limit=9).items
     expected = {*(items if mode != "summary" else ()), *([summary_of(batch)] if mode != "each" else ())}
-    assert {each.delivery_id for each in page} == expected
+    assert set(owed) == expected
+    assert {each.delivery_id for each in page} == expected - ({items[1]} if last == "cancelled" else set())
     assert {each.is_of_batch for each in page if each.delivery_id == summary_of(batch)} <= {True}
     assert_adds_up(services, batch)
 
@@ -911,7 +913,7 @@ def test_behind_ten_thousand_that_were_lost_a_request_is_found_within_some_round
 
 
 def test_the_scripts_of_a_batch_change_the_keys_they_are_given_only(
-    services: Services, account_id: str, redis: Redis
+    services: Services, account_id: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = batch_of(account_id, 4, webhook_url=HOOK, webhook_mode="both", idempotency_key="k")
     lua = Lua(redis)
@@ -925,12 +927,7 @@ def test_the_scripts_of_a_batch_change_the_keys_they_are_given_only(
     assert lua("release", watched, item_ids(batch)[0], fence, 5_000, 0) == 0
     assert states(services, batch) == {"queued": 4}
     assert lua("leave", [open_requests], 5_000, *item_ids(batch), "req_none") == 4
-    assert lua("cancel_batch", [keys.batch(batch.batch_id)]) == 1
-    before = snapshot(redis)
-    assert lua("cancel_batch", [keys.batch(batch.batch_id)]) == 1
-    assert snapshot(redis) == before
-    assert lua("cancel_batch", [keys.batch("bat_01none")]) == 0
-    for number in (1, 2, 3, 4):
+    for number in (1, 2):
         record = services.requests.get(ids.item_of(batch.batch_id, number))
         assert record is not None
         names, values = services.requests._of_the_end(record, "", ending(status="cancelled", charge=0))  # type: ignore[attr-defined]
@@ -938,6 +935,13 @@ def test_the_scripts_of_a_batch_change_the_keys_they_are_given_only(
         before = snapshot(redis)
         assert lua("finish", names, *values)[0] == "ok"
         assert snapshot(redis) == before
+    monkeypatch.setattr(services.batches, "_cancel", lambda keys, args: lua("cancel_batch", keys, *args))
+    found = now(services, batch)
+    bodies = dict.fromkeys(item_ids(batch), b"{}")
+    assert len(services.batches.cancel(found, bodies)) == 2
+    before = snapshot(redis)
+    assert services.batches.cancel(found, bodies) == []
+    assert snapshot(redis) == before
     assert now(services, batch).status == "cancelled"
     assert re.fullmatch(r"msg_\w+0000", summary_of(batch))
     assert redis.zrange(keys.due(ids.shard_in(account_id), HOST), 0, -1).count(summary_of(batch)) == 1

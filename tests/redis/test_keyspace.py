@@ -70,6 +70,10 @@ def lived(valkey: Redis, services: Services) -> Redis:
         services.hosts.leave("example.com:443", "msg_none", Attempt(1, 0.1, status=500))
     services.requests.submit(submission(account_id, idempotency_key="once"))
     watched(services, account_id)
+    nobody = services.requests.claim(services.requests.submit(submission(account_id)).request_id)
+    assert nobody is not None
+    missing = ending(status="failed", outcome="", code="user_not_found", charge=0, burdens=True)
+    finish_one(services.requests, nobody, missing)
     archived(valkey)
     services.batches.submit(batch_of(account_id, idempotency_key="twice"))
     services.bulk.push(account_id, ["req_1", "req_2", "req_3"])

@@ -29,6 +29,7 @@ WATCH, SEEN, WATCH_OWED, WATCHING = ("watch", "watch-seen", "watch-owed", "watch
 IDEMPOTENCY = "idem"
 BATCH, SUMMARY, SUMMARY_DUE = ("batch", "summary", "summary-due")
 QUEUE, CLOCK, CALLED = BULK_QUEUE = ("bulk", "clock", "called")
+FREE, BATCHES = "free", "batches"
 CHANNEL, HOST = "done", "example.com:443"
 MINUTE, HOUR = 60_000, 3_600_000
 
@@ -55,6 +56,7 @@ def submit(
     target: tuple[str, str] = ("username", "anna"),
     options: str = "",
     lifetime: int | str = "",
+    free_bound: int | str = "",
     windows: Sequence[tuple[str, int, int]] = (),
 ) -> list[object]:
     keys = [request_key, CREDITS, LEDGER, OPEN, INDEX, STATS, IDEMPOTENCY, WATCH, WATCHING]
@@ -74,8 +76,8 @@ def submit(
     )
     # A test's second request lies under another key; the open one is always the first.
     open_one = REQUEST if running else request_key
-    keys += [open_one, *BULK_QUEUE, *(name for name, _, _ in windows)]
-    args += (60, watch, running, next_in, 60_000, value, options, lifetime)
+    keys += [open_one, *BULK_QUEUE, FREE, *(name for name, _, _ in windows)]
+    args += (60, watch, running, next_in, 60_000, value, options, lifetime, free_bound)
     limits = [number for _, count, window in windows for number in (count, window)]
     states, *answer = lua("submit", keys, *args, *limits)
     assert states == [] or windows
@@ -125,12 +127,14 @@ def finish(
     silent: int = 0,
     remember: str = "",
     source: tuple[str, str, str] = ("", "", ""),
+    burden: int = 0,
 ) -> list[object]:
     keys = [REQUEST, RESULT, CREDITS, LEDGER, OPEN, STATS, DELIVERY, DUE_HOSTS, DUE, OWED]
-    keys += [BATCH, SUMMARY, SUMMARY_DUE, WATCH, SEEN, WATCH_OWED]
+    keys += [BATCH, SUMMARY, SUMMARY_DUE, WATCH, SEEN, WATCH_OWED, INDEX, FREE, BATCHES]
     verdict = (ID, fence, status, outcome, code, charge, items, 60, gzip.compress(b"{}"), ttl, CHANNEL)
     receiver, batch = ("msg_1", HOST, 5000), ("msg_0", "", "")
-    return lua("finish", keys, *verdict, *receiver, floor, cached, *batch, silent, remember, *source)
+    rest = (floor, cached, *batch, silent, remember, *source, burden, 10 * ttl)
+    return lua("finish", keys, *verdict, *receiver, *rest)
 
 
 def cancel(lua: Lua) -> list[object]:
@@ -216,13 +220,13 @@ def test_submit_takes_what_the_available_balance_covers(lua: Lua, hold: int, acc
 def test_submit_that_is_too_dear_stores_nothing_and_tells_what_is_available(lua: Lua) -> None:
     lua.redis.hset(CREDITS, "held", 4)
     before = snapshot(lua.redis)
-    assert submit(lua, hold=7) == ["poor", 6]
+    assert submit(lua, hold=7) == ["poor", 6, 0]
     assert snapshot(lua.redis) == before
 
 
 def test_submit_for_an_account_without_credits_is_poor(lua: Lua) -> None:
     lua.redis.delete(CREDITS)
-    assert submit(lua) == ["poor", 0]
+    assert submit(lua) == ["poor", 0, 0]
 
 
 def test_submit_of_what_is_free_holds_nothing_and_writes_no_ledger(lua: Lua) -> None:

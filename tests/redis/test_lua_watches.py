@@ -221,7 +221,7 @@ def test_a_watch_that_is_paused_or_gone_does_not_run(lua: Lua, there: bool) -> N
 
 def test_a_run_that_is_not_paid_is_noted_and_planned_anew(lua: Lua) -> None:
     add(lua)
-    assert submit(lua, hold=11, next_in=900_000) == ["poor", 10]
+    assert submit(lua, hold=11, next_in=900_000) == ["poor", 10, 0]
     assert lua.redis.hget(WATCH, "last_outcome") == "insufficient_credits"
     assert not lua.redis.hexists(WATCH, "running")
     assert (look(lua) or 0) > server_ms(lua) + 900_000

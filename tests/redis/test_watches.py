@@ -14,6 +14,7 @@ import pytest
 import time_machine
 from redis import Redis
 from redis.exceptions import ConnectionError as StoreGone
+from structlog.testing import capture_logs
 
 from service.actions import watches as actions
 from service.actions.audit import audit
@@ -303,8 +304,9 @@ def test_a_run_that_is_cancelled_ends_the_run_in_silence(life: Life) -> None:
     assert life.webhooks() == []
     assert life.balance() == Balance(CREDITS, 0)
     life.add(only_new=False)
-    cancel_request(life.services, life.account_id, str(life.due()))
-    assert life.webhooks() == [[]]
+    request_id = str(life.due())
+    cancel_request(life.services, life.account_id, request_id)
+    assert life.services.deliveries.get(ids.delivery_of(request_id)) is not None, "told, and in no list"
 
 
 # --- failing fetches -----------------------------------------------------------------------------
@@ -873,3 +875,71 @@ def test_a_watch_nothing_was_chosen_for_has_the_plain_options(life: Life) -> Non
     life.add()
     assert life.watch.options is PLAIN
     assert not life.redis.hexists(keys.watch(life.watch_id), "options")
+
+
+# --- runs that cannot be paid --------------------------------------------------------------------
+
+
+def test_a_watch_pauses_after_three_runs_in_a_row_that_could_not_be_paid(life: Life) -> None:
+    life.services.credits.add(life.account_id, -CREDITS, entry_type="adjustment", note="")
+    life.add()
+    for unpaid in (1, 2):
+        assert life.due() is None
+        assert (life.watch.status, life.watch.last_outcome) == ("active", "insufficient_credits"), unpaid
+    life.queue.published.clear()
+    assert life.due() is None
+    assert (life.watch.status, life.watch.pause_reason) == ("paused", "insufficient_credits")
+    assert life.watch.next_run_at == 0
+    assert life.redis.zscore(keys.watching(ids.shard_in(life.watch_id)), life.watch_id) is None
+    assert life.services.schedules.entries() == frozenset()
+    [(_, _, delivery_id, host)] = [each for each in life.queue.published if each[0] == "deliver"]
+    assert host == HOST
+    told = life.services.deliveries.claim(delivery_id, host)
+    assert told is not None
+    assert told.body is not None
+    body = json.loads(told.body)
+    assert (body["watchId"], body["status"]) == (life.watch_id, "paused")
+    assert (body["code"], body["pauseReason"]) == ("insufficient_credits", "insufficient_credits")
+    assert f"/api/watches/{life.watch_id}/resume" in body["error"]
+
+    life.queue.published.clear()
+    assert life.due() is None
+    assert life.queue.published == [], "told once"
+    life.services.credits.add(life.account_id, 5, entry_type="topup", note="")
+    actions.resume_watch(life.services, life.account_id, life.watch_id)
+    assert (life.watch.status, life.watch.pause_reason) == ("active", None)
+    assert life.run(reel(1))["outcome"] == "found"
+
+
+def test_runs_that_are_not_paid_count_in_a_row_and_only_those_that_were_due(life: Life) -> None:
+    life.add()
+    for _ in range(3):
+        for _ in range(2):
+            held = life.services.credits.balance(life.account_id).available
+            life.services.credits.add(life.account_id, -held, entry_type="adjustment", note="")
+            assert life.due() is None
+            with pytest.raises(InsufficientCredits):
+                actions.run_by_hand(life.services, life.account_id, life.watch_id)
+        life.services.credits.add(life.account_id, 1, entry_type="topup", note="")
+        life.run(reel(1))
+    assert life.watch.is_active
+
+
+def test_an_unpaid_run_whose_reply_was_lost_counts_once(life: Life) -> None:
+    life.services.credits.add(life.account_id, -CREDITS, entry_type="adjustment", note="")
+    life.add()
+    asked = submission(life.account_id, watch=Run(life.watch_id, next_in=900_000))
+    for _ in range(5):
+        with pytest.raises(InsufficientCredits):
+            life.services.requests.submit(asked)
+    assert life.watch.is_active
+
+
+def test_a_pause_for_want_of_credits_is_logged(life: Life) -> None:
+    life.services.credits.add(life.account_id, -CREDITS, entry_type="adjustment", note="")
+    life.add()
+    with capture_logs() as logs:
+        for _ in range(3):
+            life.due()
+    assert [line["event"] for line in logs] == ["watch.not_paid", "watch.not_paid", "watch.paused"]
+    assert (logs[-1]["watchId"], logs[-1]["reason"]) == (life.watch_id, "insufficient_credits")

@@ -14,6 +14,7 @@ from service.domain.accounts import Limit
 from service.domain.deliveries import DEFAULT_SCHEDULE, longest
 from service.domain.errors import ConfigurationError
 from service.domain.instagram import Pace
+from service.domain.policy import Policy
 
 SECRET = "s" * 32
 
@@ -257,3 +258,31 @@ def test_no_dotenv_of_a_folder_above_is_read(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
     assert config.load().port == 3222
+
+
+def test_names_and_free_endings_have_limits_of_their_own() -> None:
+    policy = load_with(NAMES_LIMITS="500/hour", FREE_LIMIT="7/10s").policy
+    assert (policy.names_limits, policy.free_limit) == ((Limit(500, 3_600),), Limit(7, 10))
+    policy = load_with(NAMES_LIMITS="", FREE_LIMIT="").policy
+    assert (policy.names_limits, policy.free_limit, policy.free_weight_ms) == ((), None, 0)
+
+
+def test_their_defaults_are_those_of_the_policy() -> None:
+    policy = config.load().policy
+    assert policy.names_limits == Policy().names_limits
+    assert policy.free_limit == Policy().free_limit
+    assert policy.free_weight_ms == 3_600
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("NAMES_LIMITS", "many"),
+        ("NAMES_LIMITS", "0/hour"),
+        ("FREE_LIMIT", "1000"),
+        ("FREE_LIMIT", "1/hour,2/day"),
+    ],
+)
+def test_a_limit_that_is_none_is_named(name: str, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}: "):
+        load_with(**{name: text})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -96,10 +96,6 @@ class RequestStore(Protocol):
         """End a queued request; return the delivery it owes. Raises Conflict."""
         ...
 
-    def cancel_many(self, endings: Sequence[tuple[RequestRecord, Ending]]) -> list[Owed]:
-        """End those of these requests that are queued; return the deliveries they owe."""
-        ...
-
     def trim(self, account_id: str) -> int:
         """Drop ids past their lifetime from the account's list; return how many."""
         ...
@@ -124,14 +120,19 @@ class BatchStore(Protocol):
         """Store a batch and hold the price of all its items in one step.
 
         With ``clamp`` it has as many items as the balance pays for. Returns the batch as stored: with a known
-        idempotency key the original one, under its own id. Raises InsufficientCredits, IdempotencyKeyReuse.
+        idempotency key the original one, under its own id. Raises InsufficientCredits, IdempotencyKeyReuse,
+        and RateLimited when there is no room for so many names, or too much has ended free of charge.
         """
         ...
 
     def get(self, batch_id: str) -> BatchRecord | None: ...
     def page(self, account_id: str, *, cursor: str | None, limit: int) -> Page[BatchRecord]: ...
-    def cancel(self, batch_id: str) -> bool:
-        """Mark a batch cancelled unless it has ended; tell whether it is marked."""
+    def cancel(self, batch: BatchRecord, envelopes: Mapping[str, bytes]) -> list[Owed]:
+        """Mark a batch cancelled and end what is queued of it, in one step with one entry in the ledger.
+
+        ``envelopes`` (JSON) are those of the items that may be queued, by their ids. Returns the deliveries
+        that are owed. Nothing happens to one that has ended.
+        """
         ...
 
     def trim(self, account_id: str) -> int:

@@ -8,7 +8,7 @@
 --       11 milliseconds for which the hint below is kept from others
 -- Returns  {"ok", id of another delivery of this host that is due, or ""}
 --          or {"lost", ""} when another deliverer holds it
-local state = redis.call('HMGET', KEYS[1], 'status', 'fence', 'recorded')
+local state = redis.call('HMGET', KEYS[1], 'status', 'fence', 'recorded', 'brief')
 if state[2] ~= ARGV[2] then
   return {'lost', ''}
 end
@@ -26,6 +26,7 @@ redis.call('HINCRBY', KEYS[1], 'tries', ARGV[8])
 redis.call('HSET', KEYS[1], 'status', ARGV[3], 'recorded', ARGV[2])
 redis.call('HDEL', KEYS[1], 'lease_until')
 redis.call('RPUSH', KEYS[2], ARGV[5])
+redis.call('LTRIM', KEYS[2], -30, -1) -- it may be replayed without end
 if ARGV[3] == 'pending' then
   local next_at = now + tonumber(ARGV[4])
   redis.call('HSET', KEYS[1], 'next_at', next_at)
@@ -34,8 +35,13 @@ if ARGV[3] == 'pending' then
 else
   redis.call('HSET', KEYS[1], 'ended_at', now)
   redis.call('ZREM', KEYS[4], ARGV[1])
-  redis.call('EXPIRE', KEYS[1], ARGV[6])
-  redis.call('EXPIRE', KEYS[2], ARGV[6])
+  if not state[4] then
+    redis.call('EXPIRE', KEYS[1], ARGV[6])
+    redis.call('EXPIRE', KEYS[2], ARGV[6])
+  end
+end
+if state[4] then -- what was cancelled goes when it was to go
+  redis.call('PEXPIRE', KEYS[2], math.max(redis.call('PTTL', KEYS[1]), 1))
 end
 
 local result = ARGV[3]

@@ -3,7 +3,7 @@
 -- KEYS  1 delivery hash   2 log list   3 due hosts zset   4 due zset of its host   5 body string
 -- ARGV  1 delivery id   2 host   3 lifetime of the body from now (s)   4 milliseconds until the pump looks
 -- Returns  the status it had, "running" while an attempt is under way, or "expired" without a body
-local state = redis.call('HMGET', KEYS[1], 'status', 'lease_until')
+local state = redis.call('HMGET', KEYS[1], 'status', 'lease_until', 'brief')
 if not state[1] or redis.call('EXISTS', KEYS[5]) == 0 then
   return 'expired'
 end
@@ -16,9 +16,11 @@ redis.call('HSET', KEYS[1], 'status', 'pending', 'tries', 0, 'started_at', now, 
 redis.call('HDEL', KEYS[1], 'ended_at', 'lease_until')
 -- A deliverer that outlived its lease must not count its late attempt against the new schedule.
 redis.call('HINCRBY', KEYS[1], 'fence', 1)
-redis.call('PERSIST', KEYS[1])
-redis.call('PERSIST', KEYS[2])
-redis.call('EXPIRE', KEYS[5], ARGV[3])
+if not state[3] then
+  redis.call('PERSIST', KEYS[1])
+  redis.call('PERSIST', KEYS[2])
+  redis.call('EXPIRE', KEYS[5], ARGV[3])
+end
 local look = now + tonumber(ARGV[4])
 redis.call('ZADD', KEYS[3], 'LT', look, ARGV[2])
 redis.call('ZADD', KEYS[4], look, ARGV[1])

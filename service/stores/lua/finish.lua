@@ -7,7 +7,8 @@
 --       10 the account's deliveries zset   11 batch hash, of a request that is an item of one
 --       12 delivery hash of the batch's summary   13 due zset of its receiver's host
 --       14 hash of the request's watch   15 what the watch has seen, zset
---       16 what the watch is owed, zset
+--       16 what the watch is owed, zset   17 the account's requests zset
+--       18 string that lives as long as the account's free endings weigh   19 the account's batches zset
 -- ARGV  1 request id   2 fence or ""   3 final status   4 outcome   5 code   6 charge (credits)
 --       7 item count   8 Retry-After (s)   9 envelope (gzip)   10 lifetime of the result (s)
 --       11 channel of the waiters   12 delivery id   13 receiver's host
@@ -16,8 +17,12 @@
 --       19 channel of who waits for the batch   20 1 when no webhook is sent after all
 --       21 what the watch has seen: item, when to forget it (s), item, ..., by spaces
 --       22 source, "" where nothing was found   23 id of the account the result is about   24 its name
+--       25 by how long the free endings weigh more, or less when it is paid for (ms)
+--       26 lifetime of a batch of which not all was cancelled (s)
 -- Returns  {"ok", delivery id or ""},  {"lost"} when the caller has no right to end it,  or  {"free"} when it
 --          was abandoned: it may end, but only without a charge
+-- @include end_batch
+-- @include took
 local request = redis.call('HMGET', KEYS[1], 'status', 'fence', 'hold', 'created_at', 'webhook_url', 'account',
   'batch_host', 'watch', 'abandoned')
 local status, fence = request[1], request[2] or ''
@@ -77,6 +82,19 @@ redis.call('HDEL', KEYS[1], 'lease_until')
 redis.call('EXPIRE', KEYS[1], ARGV[10])
 redis.call('SET', KEYS[2], ARGV[9], 'EX', ARGV[10])
 redis.call('ZREM', KEYS[5], ARGV[1])
+if ARGV[3] == 'cancelled' then
+  redis.call('ZREM', KEYS[17], ARGV[1])
+end
+
+local more = tonumber(ARGV[25])
+if more ~= 0 then
+  local life = redis.call('PTTL', KEYS[18])
+  if math.max(life, 0) + more > 0 then
+    redis.call('SET', KEYS[18], 1, 'PX', math.max(life, 0) + more)
+  elseif life > 0 then
+    redis.call('DEL', KEYS[18])
+  end
+end
 
 if owed ~= '' then
   local look = now + tonumber(ARGV[14])
@@ -84,8 +102,13 @@ if owed ~= '' then
     'status', 'pending', 'attempts', 0, 'tries', 0, 'created_at', now, 'started_at', now, 'next_at', now)
   redis.call('ZADD', KEYS[8], 'LT', look, ARGV[13])
   redis.call('ZADD', KEYS[9], look, owed)
-  redis.call('ZADD', KEYS[10], 0, owed)
-  redis.call('ZREMRANGEBYLEX', KEYS[10], '-', '(' .. ARGV[15])
+  if ARGV[3] == 'cancelled' then
+    redis.call('HSET', KEYS[7], 'brief', 1)
+    redis.call('EXPIRE', KEYS[7], ARGV[10])
+  else
+    redis.call('ZADD', KEYS[10], 0, owed)
+    redis.call('ZREMRANGEBYLEX', KEYS[10], '-', '(' .. ARGV[15])
+  end
 end
 
 -- A watch that was deleted meanwhile stays deleted.
@@ -127,13 +150,7 @@ if ARGV[22] ~= '' then
   redis.call('HINCRBY', KEYS[6], 'source:' .. ARGV[22], 1)
 end
 local seconds = (now - tonumber(request[4])) / 1000
-redis.call('HINCRBYFLOAT', KEYS[6], 'job_seconds_sum', seconds)
-for _, bound in ipairs({0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}) do
-  if seconds <= bound then
-    redis.call('HINCRBY', KEYS[6], 'job_seconds:' .. bound, 1)
-    break
-  end
-end
+took(KEYS[6], seconds, 1)
 redis.call('PUBLISH', ARGV[11], ARGV[3])
 
 -- A store that was filled anew may have the item and not its batch.
@@ -147,16 +164,11 @@ if ARGV[18] ~= '' and redis.call('EXISTS', KEYS[11]) == 1 then
     redis.call('HINCRBY', KEYS[11], 'processing', -1)
   end
   if redis.call('HINCRBY', KEYS[11], 'left', -1) == 0 then
-    redis.call('HSET', KEYS[11], 'finished_at', now)
-    redis.call('EXPIRE', KEYS[11], ARGV[10])
+    local summary
     if request[7] then
-      redis.call('HSET', KEYS[12], 'account', request[6], 'request', ARGV[18], 'host', request[7],
-        'url', redis.call('HGET', KEYS[11], 'webhook_url'), 'status', 'pending', 'attempts', 0, 'tries', 0,
-        'created_at', now, 'started_at', now, 'next_at', now)
-      redis.call('ZADD', KEYS[8], 'LT', now, request[7])
-      redis.call('ZADD', KEYS[13], now, ARGV[17])
-      redis.call('ZADD', KEYS[10], 0, ARGV[17])
+      summary = {host = request[7], account = request[6], id = ARGV[17]}
     end
+    end_batch(KEYS[11], KEYS[19], KEYS[12], KEYS[8], KEYS[13], KEYS[10], ARGV[18], now, ARGV[10], ARGV[26], summary)
     redis.call('PUBLISH', ARGV[19], 'completed')
   end
 end

@@ -5,7 +5,8 @@
 --       5 the account's requests zset     6 stats hash     7 idempotency hash
 --       8 watch hash   9 watching zset   10 hash of the watch's open request
 --       11 bulk queue zset   12 its clock hash   13 string: workers were called
---       14.. string of each window of the account's rate limits
+--       14 string that lives as long as the account's free endings weigh
+--       15.. string of each window of the account's rate limits
 -- ARGV  1 request id   2 account id   3 operation   4 kind of target   5 queue   6 hold (credits)
 --       7 webhook URL or ""   8 milliseconds until the sweep looks   9 id below which the index is trimmed
 --       10 fingerprint of what is asked, "" without an idempotency key   11 lifetime of the key (s)
@@ -14,13 +15,15 @@
 --       run, -1 when that stays as it is   16 milliseconds from then until the sweep looks
 --       17 target   18 options or ""   19 milliseconds after which a call of workers that nobody followed
 --       counts as lost, "" when it is not to be put into the bulk queue
---       20.. for each window: how many calls, window (ms)
+--       20 how long free endings may weigh (ms), "" for no limit
+--       21.. for each window: how many calls, window (ms)
 -- Returns  {state of each window, see rate.lua; what became of it: one of
 --          "ok", created_at ms, available credits, for how many requests workers are to be called
 --          "limited": a window is full
---          "poor", available credits
+--          "poor", available credits, 1 when the watch was paused for it
 --          "replay", id of the first request with this key, or of the open one of this watch
 --          "reuse": the key stands for something else
+--          "spent", ms until free endings weigh no more than they may
 --          "idle": the watch is paused or gone
 --          "moved", id or "": another request of the watch is the open one}
 -- @include count
@@ -33,7 +36,7 @@ if created then
   return {{}, 'ok', tonumber(created), tonumber(credits[1] or 0) - tonumber(credits[2] or 0), uncalled}
 end
 
-local windows, full = count({unpack(KEYS, 14)}, {unpack(ARGV, 20)})
+local windows, full = count({unpack(KEYS, 15)}, {unpack(ARGV, 21)}, 1)
 if full then
   return {windows, 'limited'}
 end
@@ -70,14 +73,35 @@ if ARGV[13] ~= '' then
   end
 end
 
+if ARGV[20] ~= '' then
+  local over = redis.call('PTTL', KEYS[14]) - tonumber(ARGV[20])
+  if over > 0 then
+    if ARGV[13] ~= '' then
+      redis.call('HSET', KEYS[8], 'last_outcome', 'rate_limited')
+    end
+    return {windows, 'spent', over}
+  end
+end
+
 local hold = tonumber(ARGV[6])
 local credits = redis.call('HMGET', KEYS[2], 'balance', 'held')
 local balance, held = tonumber(credits[1] or 0), tonumber(credits[2] or 0)
 if balance - held < hold then
+  local paused = 0
   if ARGV[13] ~= '' then
     redis.call('HSET', KEYS[8], 'last_outcome', 'insufficient_credits')
+    -- A run by hand tells whoever made it; the reply to this very call may have been lost.
+    if tonumber(ARGV[15]) >= 0 and redis.call('HGET', KEYS[8], 'unpaid_run') ~= ARGV[1] then
+      redis.call('HSET', KEYS[8], 'unpaid_run', ARGV[1])
+      if redis.call('HINCRBY', KEYS[8], 'unpaid', 1) >= 3 then
+        redis.call('HSET', KEYS[8], 'status', 'paused', 'pause_reason', 'insufficient_credits')
+        redis.call('HDEL', KEYS[8], 'next_run_at')
+        redis.call('ZREM', KEYS[9], ARGV[13])
+        paused = 1
+      end
+    end
   end
-  return {windows, 'poor', balance - held}
+  return {windows, 'poor', balance - held, paused}
 end
 
 redis.call('HSET', KEYS[1],
@@ -92,6 +116,7 @@ end
 if ARGV[13] ~= '' then
   redis.call('HSET', KEYS[1], 'watch', ARGV[13])
   redis.call('HSET', KEYS[8], 'running', ARGV[1], 'last_run_at', now, 'last_request', ARGV[1])
+  redis.call('HDEL', KEYS[8], 'unpaid', 'unpaid_run')
 end
 if ARGV[10] ~= '' then
   redis.call('HSET', KEYS[7], 'fingerprint', ARGV[10], 'request', ARGV[1])

@@ -19,7 +19,7 @@ if status ~= ARGV[2] then
     local time = redis.call('TIME')
     local now = time[1] * 1000 + math.floor(time[2] / 1000)
     redis.call('HSET', KEYS[1], 'next_run_at', now, 'resumed_at', now)
-    redis.call('HDEL', KEYS[1], 'pause_reason')
+    redis.call('HDEL', KEYS[1], 'pause_reason', 'unpaid', 'unpaid_run')
     redis.call('ZADD', KEYS[2], now + tonumber(ARGV[4]), ARGV[1])
   end
 end
