@@ -114,17 +114,21 @@ def exchange_id() -> str:
 
 def require_account() -> None:
     """Authenticate the caller; a blueprint's `before_request`. Raises Unauthorized, Forbidden."""
-    g.account = authenticate(services(), _credential())
+    g.account = authenticate(services(), _credential(), _address())
 
 
 def require_key(in_query: str) -> None:
     """Authenticate as `require_account`; the key may stand in the query as well. Raises Unauthorized."""
-    g.account = authenticate(services(), in_query or _credential())
+    g.account = authenticate(services(), in_query or _credential(), _address())
 
 
 def account() -> Account:
     """Return the authenticated caller."""
     return cast(Account, g.account)
+
+
+def _address() -> str:
+    return request.remote_addr or ""
 
 
 def _credential() -> str:

@@ -165,6 +165,12 @@ class StoreUnavailable(StoryhookError):
         super().__init__(message, retry_after=retry_after)
 
 
+class BrokenRecord(StoryhookError):
+    """The store holds something that no version of this service writes."""
+
+    code = "internal_error"
+
+
 class StreamBroken(StoryhookError):
     """The store went away in the middle of a body; its status was sent, so that its last line tells."""
 
