@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.domain.accounts import Account, network_of, parse_email
+from service.domain.accounts import Account, address_of, network_of, parse_email
 from service.domain.errors import Forbidden, RateLimited, Unauthorized
 from service.domain.ports import Services
 
@@ -29,7 +29,7 @@ def _by_key(services: Services, secret: str, address: str) -> Account:
     key, account = services.accounts.key_and_account(key_id) if key_id else (None, None)
     if key is None or account is None or not services.keys.matches(key, secret):
         raise Unauthorized("This API key is not valid.")
-    services.accounts.touch_key(key, address)
+    services.accounts.touch_key(key, address_of(address))
     return account
 
 

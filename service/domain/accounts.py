@@ -45,15 +45,26 @@ def network_of(address: str) -> str:
 
     A customer of a provider has a whole /64 at least. What is no address at all is one caller, too.
     """
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return "unknown"
+    parsed = _parsed(address)
     if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is None:
-            return str(ipaddress.ip_network((int(parsed), 64), strict=False))
-        parsed = parsed.ipv4_mapped
-    return str(parsed)
+        return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
+    return str(parsed or "unknown")
+
+
+def address_of(text: str) -> str:
+    """Return an address as it is kept and shown, "" for what is none."""
+    return str(_parsed(text) or "")
+
+
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(parsed, ipaddress.IPv6Address):
+        # By its number: what stands behind a "%" may be any text.
+        return parsed.ipv4_mapped or ipaddress.IPv6Address(int(parsed))
+    return parsed
 
 
 def check_password(password: str, field: str = "password") -> str:

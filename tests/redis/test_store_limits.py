@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from service.domain import ids
-from service.domain.accounts import Limit, network_of
+from service.domain.accounts import Limit, address_of, network_of
 from service.domain.policy import Policy
 from service.stores import keys
 from service.stores.limits import (
@@ -243,3 +243,18 @@ def test_five_accounts_an_hour_are_made_from_one_address(limits: Limits, redis: 
 )
 def test_a_caller_is_an_ipv4_address_or_a_network_of_ipv6(address: str, network: str) -> None:
     assert network_of(address) == network
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:DB8::0001", "2001:db8::1"),
+        ("fe80::1%\x1b[31m", "fe80::1"),
+        ("x" * 30_000, ""),
+        ("", ""),
+    ],
+)
+def test_an_address_is_kept_in_one_form_and_nothing_else_is(text: str, address: str) -> None:
+    assert address_of(text) == address
