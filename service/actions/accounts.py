@@ -19,7 +19,7 @@ from service.domain.accounts import (
 from service.domain.credits import ADJUSTMENT, AMOUNT_MOST, TOPUP, Balance
 from service.domain.errors import Conflict, Forbidden, NotFound, RateLimited, ValidationFailed
 from service.domain.ports import Services
-from service.domain.texts import NOTE_MOST, check_printable
+from service.domain.texts import NOTE_MOST, check_printable, is_text
 
 
 def create_account(services: Services, *, email: str, password: str) -> Account:
@@ -53,11 +53,15 @@ def account_named(services: Services, name: str) -> Account:
 
     The address may be one that no account could get today: the operator has to reach older ones.
     """
-    by_id = ids.shard_of(name, ids.ACCOUNT) is not None
-    account = services.accounts.get(name) if by_id else services.accounts.by_email(spelled(name))
+    account = _named(services, name) if is_text(name) else None
     if account is None:
         raise NotFound(f"There is no account for {name}.")
     return account
+
+
+def _named(services: Services, name: str) -> Account | None:
+    by_id = ids.shard_of(name, ids.ACCOUNT) is not None
+    return services.accounts.get(name) if by_id else services.accounts.by_email(spelled(name))
 
 
 def set_password(services: Services, *, email: str, password: str, revoke_keys: bool = False) -> int:
@@ -101,7 +105,7 @@ def create_key(services: Services, account_id: str, *, name: str) -> tuple[str, 
 
 def revoke_key(services: Services, account_id: str, key_id: str) -> None:
     """Raises NotFound, also for another account's key."""
-    if not services.accounts.remove_key(account_id, key_id):
+    if not is_text(key_id) or not services.accounts.remove_key(account_id, key_id):
         raise NotFound("There is no key of this id.")
 
 

@@ -30,6 +30,15 @@ def check_printable(field: str, text: str, most: int, *, least: int = 0) -> str:
     return text
 
 
+def is_text(text: str) -> bool:
+    """Tell Unicode from what the command line makes of bytes in another encoding: no store holds that."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def printable(text: str) -> str:
     """Return one line in which all is to be seen, ESC as ``\\x1b``: nothing of it steers a terminal."""
     return "".join(mark if mark.isprintable() else _escaped(mark) for mark in text)

@@ -192,8 +192,8 @@ class Accounts:
         if word == "full":
             seconds = max(math.ceil(int(said) / 1000), 1)
             raise RateLimited(
-                f"Your {OLD_SECRETS_MOST} earlier secrets sign still, each for 24 hours after its end. "
-                f"Rotate again in {seconds} seconds.",
+                f"Your {OLD_SECRETS_MOST} earlier secrets sign still, each for 24 hours after it was "
+                f"replaced. Rotate again in {seconds} seconds.",
                 retry_after=seconds,
             )
         if word == "reuse":

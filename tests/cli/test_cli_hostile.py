@@ -142,6 +142,39 @@ def test_what_cannot_be_printed_is_refused_wherever_an_operator_gives_it(
     assert services.sessions.list() == []
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "account create {}@x.org --password long-enough",
+        "account key anna@example.com --name {}",
+        "account keys {}",
+        "account password {} --password long-enough",
+        "account sign-out {}",
+        "account disable {}@x.org",
+        "account revoke-key anna@example.com {}",
+        "credits add {} 5",
+        "credits add anna@example.com 5 --note {}",
+        "optout add {}",
+        "optout add anna --note {}",
+        "optout remove {}",
+        "instagram add {} --sessionid 42%3Aabcdefghijklmno%3A7",
+        "instagram rest {}",
+        "instagram resume {}",
+        "instagram remove {}",
+        "listen --account {} --port 0 --fail {}",
+        "fetch {} --server http://127.0.0.1:1 --key k",
+        "watch add {} --every 15m --webhook-url https://example.com --server http://127.0.0.1:1 --key k",
+    ],
+)
+def test_bytes_that_are_no_text_are_refused_in_a_line(run: Run, services: Services, command: str) -> None:
+    """As an argument in another encoding comes."""
+    services.accounts.create("anna@example.com", "hash")
+    told = run(*command.replace("{}", "caf\udce9").split())
+    assert told.exit_code == 2, told.output
+    assert not isinstance(told.exception, UnicodeError)
+    assert is_harmless(told.output)
+
+
 def test_what_stands_in_other_lists_is_printed_as_text(run: Run, services: Services) -> None:
     services.sessions.add("main", settings_from_sessionid("42%3Aabcdefghijklmno%3A7"))
     for number, text in enumerate(EVERY):
