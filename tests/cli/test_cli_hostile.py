@@ -321,3 +321,14 @@ def test_a_terminal_gets_a_body_with_its_hidden_characters_escaped(service: Serv
         os.close(slave)
     assert is_harmless(shown)
     assert json.loads(shown) == body
+
+
+def test_the_audit_does_not_pass_a_broken_account_over_in_silence(
+    run: Run, services: Services, valkey: Redis
+) -> None:
+    account = services.accounts.create("anna@example.com", "hash")
+    valkey.hdel(keys.account(account.account_id), "password")
+    told = run("audit", "--json")
+    assert told.exit_code == 1
+    [row] = json.loads(told.stdout)
+    assert (row["what"], row["where"]) == ("account", account.account_id)
