@@ -105,6 +105,7 @@ def _register_api(app: Flask) -> None:
         credits.blueprint,
         webhooks.blueprint,
         auth.login_blueprint,
+        auth.own_blueprint,
         auth.keys_blueprint,
     ):
         api.register_blueprint(blueprint)

@@ -30,6 +30,10 @@ from service.upstreams import read as read_upstreams
 PRODUCTION = "production"
 DEVELOPMENT = "development"
 SECRET_MIN = 32
+# What the store and its scripts can count with: seconds that become milliseconds, and numbers of things.
+LONGEST = 10 * 366 * 86_400
+MANY = 1_000_000
+LARGEST = 2**40  # bytes
 # One fetch may take as many: it looks by a remembered id, finds that outdated, and starts over.
 BUDGET_MIN = 3
 
@@ -128,13 +132,13 @@ def _settings(env: FileAwareEnv) -> Settings:
         "simulated_instagram_url": env.str("SIMULATED_INSTAGRAM_URL", ""),
         "public_url": env.str("PUBLIC_URL", "", validate=_check_web_url),
         **_archive(env),
-        "upstream_connect_timeout": env.float("UPSTREAM_CONNECT_TIMEOUT", 5.0, validate=Range(min=0.1)),
-        "upstream_read_timeout": env.float("UPSTREAM_READ_TIMEOUT", 15.0, validate=Range(min=0.1)),
-        "session_wait": env.float("SESSION_WAIT", 1.0, validate=Range(min=0)),
-        "id_ttl": env.int("ID_TTL", 3 * 86_400, validate=Range(min=0)),
-        "privacy_ttl": env.int("PRIVACY_TTL", 6 * 3_600, validate=Range(min=0)),
-        "missing_id_ttl": env.int("MISSING_ID_TTL", 300, validate=Range(min=0)),
-        "rest_scale": env.float("REST_SCALE", 1.0, validate=Range(min=0)),
+        "upstream_connect_timeout": env.float("UPSTREAM_CONNECT_TIMEOUT", 5.0, validate=Range(0.1, LONGEST)),
+        "upstream_read_timeout": env.float("UPSTREAM_READ_TIMEOUT", 15.0, validate=Range(0.1, LONGEST)),
+        "session_wait": env.float("SESSION_WAIT", 1.0, validate=Range(0, LONGEST)),
+        "id_ttl": env.int("ID_TTL", 3 * 86_400, validate=Range(0, LONGEST)),
+        "privacy_ttl": env.int("PRIVACY_TTL", 6 * 3_600, validate=Range(0, LONGEST)),
+        "missing_id_ttl": env.int("MISSING_ID_TTL", 300, validate=Range(0, LONGEST)),
+        "rest_scale": env.float("REST_SCALE", 1.0, validate=Range(0, 1_000)),
     }
     pace, policy = _pace(env), _policy(env)
     upstreams = read_upstreams(env, values["simulated_instagram_url"] or "")
@@ -148,10 +152,10 @@ def _archive(env: FileAwareEnv) -> dict[str, Any]:
     return {
         "archive_url": env.str("ARCHIVE_URL", "var/archive", validate=_check_archive_url),
         "archive_s3_endpoint": env.str("ARCHIVE_S3_ENDPOINT", "", validate=_check_web_url),
-        "archive_ttl": env.int("ARCHIVE_TTL", 30 * 86_400, validate=Range(min=60)),
-        "archive_link_ttl": env.int("ARCHIVE_LINK_TTL", 7 * 86_400, validate=Range(min=1)),
-        "archive_item_max": env.int("ARCHIVE_ITEM_MAX", 100 * 1024 * 1024, validate=Range(min=1)),
-        "archive_timeout": env.float("ARCHIVE_TIMEOUT", 120.0, validate=Range(min=0.1)),
+        "archive_ttl": env.int("ARCHIVE_TTL", 30 * 86_400, validate=Range(60, LONGEST)),
+        "archive_link_ttl": env.int("ARCHIVE_LINK_TTL", 7 * 86_400, validate=Range(1, LONGEST)),
+        "archive_item_max": env.int("ARCHIVE_ITEM_MAX", 100 * 1024 * 1024, validate=Range(1, LARGEST)),
+        "archive_timeout": env.float("ARCHIVE_TIMEOUT", 120.0, validate=Range(0.1, LONGEST)),
     }
 
 
@@ -165,8 +169,10 @@ def _pace(env: FileAwareEnv) -> dict[str, Any]:
 
 
 def _check_budget(calls: int) -> None:
-    if calls and calls < BUDGET_MIN:
-        raise ValidationError(f"At least {BUDGET_MIN} calls, which one fetch may take, or 0 for no limit.")
+    if calls and not BUDGET_MIN <= calls <= MANY:
+        raise ValidationError(
+            f"From {BUDGET_MIN} calls, which one fetch may take, to {MANY}; or 0 for no limit."
+        )
 
 
 def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
@@ -179,24 +185,24 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
     deny: list[str] = env.list("WEBHOOK_DENY", [])
     schedule = env.list("WEBHOOK_SCHEDULE", list(DEFAULT_SCHEDULE), subcast=int, validate=_check_waits)
     numbers: dict[str, Any] = {
-        "webhook_connect_timeout": env.float("WEBHOOK_CONNECT_TIMEOUT", 3.0, validate=Range(min=0.1)),
-        "webhook_timeout": env.float("WEBHOOK_TIMEOUT", 15.0, validate=Range(min=0.1)),
-        "webhook_host_concurrency": env.int("WEBHOOK_HOST_CONCURRENCY", 10, validate=Range(min=1)),
+        "webhook_connect_timeout": env.float("WEBHOOK_CONNECT_TIMEOUT", 3.0, validate=Range(0.1, LONGEST)),
+        "webhook_timeout": env.float("WEBHOOK_TIMEOUT", 15.0, validate=Range(0.1, LONGEST)),
+        "webhook_host_concurrency": env.int("WEBHOOK_HOST_CONCURRENCY", 10, validate=Range(1, MANY)),
         "webhook_ca_file": env.str("WEBHOOK_CA_FILE", "") or None,
-        "sync_deadline": env.float("SYNC_DEADLINE", 25.0, validate=Range(min=0)),
-        "sync_deadline_max": env.float("SYNC_DEADLINE_MAX", 60.0, validate=Range(min=0)),
-        "result_ttl": env.int("RESULT_TTL", 8 * 86_400, validate=Range(min=60)),
-        "lease": env.int("LEASE", 90, validate=Range(min=1)),
-        "max_attempts": env.int("MAX_ATTEMPTS", 5, validate=Range(min=1)),
-        "fetch_tries": env.int("FETCH_TRIES", 3, validate=Range(min=1)),
+        "sync_deadline": env.float("SYNC_DEADLINE", 25.0, validate=Range(0, LONGEST)),
+        "sync_deadline_max": env.float("SYNC_DEADLINE_MAX", 60.0, validate=Range(0, LONGEST)),
+        "result_ttl": env.int("RESULT_TTL", 8 * 86_400, validate=Range(60, LONGEST)),
+        "lease": env.int("LEASE", 90, validate=Range(1, LONGEST)),
+        "max_attempts": env.int("MAX_ATTEMPTS", 5, validate=Range(1, MANY)),
+        "fetch_tries": env.int("FETCH_TRIES", 3, validate=Range(1, MANY)),
         "reels_at_once": env.int("REELS_AT_ONCE", 30, validate=Range(1, 50)),
-        "upstream_wait": env.float("UPSTREAM_WAIT", 300.0, validate=Range(min=0)),
-        "pickup_grace": env.int("PICKUP_GRACE", 5, validate=Range(min=1)),
-        "sweep_interval": env.int("SWEEP_INTERVAL", 30, validate=Range(min=1)),
-        "sweep_limit": env.int("SWEEP_LIMIT", 10, validate=Range(min=1)),
-        "token_lifetime": env.int("TOKEN_LIFETIME", 86_400, validate=Range(min=60)),
+        "upstream_wait": env.float("UPSTREAM_WAIT", 300.0, validate=Range(0, LONGEST)),
+        "pickup_grace": env.int("PICKUP_GRACE", 5, validate=Range(1, LONGEST)),
+        "sweep_interval": env.int("SWEEP_INTERVAL", 30, validate=Range(1, LONGEST)),
+        "sweep_limit": env.int("SWEEP_LIMIT", 10, validate=Range(1, MANY)),
+        "token_lifetime": env.int("TOKEN_LIFETIME", 86_400, validate=Range(60, LONGEST)),
         "watch_every_least": env.int("WATCH_EVERY_LEAST", 300, validate=Range(1, 86_400)),
-        "watches_most": env.int("WATCHES_MOST", 100, validate=Range(min=0)),
+        "watches_most": env.int("WATCHES_MOST", 100, validate=Range(0, MANY)),
         "signup_allowed": env.bool("ALLOW_SIGNUP", False),
     }
     return lambda: Policy(
@@ -211,8 +217,8 @@ def _policy(env: FileAwareEnv) -> Callable[[], Policy]:
 
 
 def _check_waits(schedule: list[int]) -> None:
-    if any(wait < 1 for wait in schedule):
-        raise ValidationError("Every wait is at least 1 second.")
+    if any(not 1 <= wait <= LONGEST for wait in schedule):
+        raise ValidationError(f"Every wait is from 1 to {LONGEST} seconds.")
 
 
 def _check(settings: Settings) -> None:
@@ -266,8 +272,8 @@ def _limit(name: str, text: str) -> Limit:
         raise ConfigurationError(f"{name}: {text!r} is not like '60/minute', '1000/hour' or '5/10s'")
     seconds = int(match.group(3)) if match.group(3) else _WINDOWS[match.group(2)]
     count = int(match.group(1))
-    if not count or not seconds:
-        raise ConfigurationError(f"{name}: {text!r}: number and window are at least 1")
+    if not 1 <= count <= MANY or not 1 <= seconds <= LONGEST:
+        raise ConfigurationError(f"{name}: {text!r}: 1 to {MANY} in a window of 1 to {LONGEST} seconds")
     return Limit(count, seconds)
 
 

@@ -30,6 +30,8 @@ def audit(services: Services, *, repair: bool = False) -> Report:
     called a difference.
     """
     report = Report()
+    for account_id in services.accounts.unreadable():
+        report.differences.append(Difference("account", account_id, "its record is not whole"))
     for account in services.accounts.all():
         report.accounts += 1
         _account(services, account.account_id, report, repair=repair)

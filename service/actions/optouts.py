@@ -12,6 +12,7 @@ from service.domain.optouts import Subjects, parse_account, same_account
 from service.domain.ports import Services
 from service.domain.requests import PROCESSING
 from service.domain.targets import USERNAME, Target
+from service.domain.texts import NOTE_MOST, check_printable
 
 LOOK_EVERY = 0.2  # seconds
 
@@ -38,6 +39,7 @@ def opt_out(services: Services, accounts: Sequence[str], note: str = "") -> Repo
     Raises ValidationFailed.
     """
     targets = [parse_account(text) for text in accounts]
+    check_printable("note", note, NOTE_MOST)
     for each in targets:
         by_name = each.kind == USERNAME
         services.optouts.add(each.value if by_name else None, None if by_name else each.value, note)

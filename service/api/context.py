@@ -138,13 +138,17 @@ def require_key(in_query: str) -> None:
 
 
 def _authenticate(credential: str) -> None:
-    g.account = authenticate(services(), credential)
+    g.account = authenticate(services(), credential, _address())
     context().admission.callers.remember(credential, g.account.account_id)
 
 
 def account() -> Account:
     """Return the authenticated caller."""
     return cast(Account, g.account)
+
+
+def _address() -> str:
+    return request.remote_addr or ""
 
 
 def _credential() -> str:

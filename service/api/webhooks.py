@@ -13,6 +13,8 @@ from service.actions import deliveries as actions
 from service.api.answers import POLL_AFTER, json_response
 from service.api.blueprint import ApiBlueprint
 from service.api.context import account, place_to_wait, process_ends, require_account, services
+from service.api.fetches import IDEMPOTENCY_HEADER
+from service.api.idempotency import idempotency_key
 from service.api.limits import count_call
 from service.api.schemas import PageQuerySchema, WireSchema
 from service.domain.accounts import WebhookSecrets
@@ -102,12 +104,23 @@ class TestedSchema(WireSchema):
     attempt = fields.Nested(AttemptSchema, allow_none=True)
 
 
+class OldSecretSchema(WireSchema):
+    """A secret that was replaced and signs on for a while."""
+
+    secret = fields.Str(metadata={"example": "whsec_..."})
+    expires_at = fields.DateTime()
+
+
 class SecretSchema(WireSchema):
     """The signing secrets (Standard Webhooks)."""
 
     secret = fields.Str(metadata={"example": "whsec_..."})
     previous_secret = fields.Str(allow_none=True, metadata={"description": "signs beside the new one"})
     previous_expires_at = fields.DateTime(allow_none=True)
+    previous_secrets = fields.List(
+        fields.Nested(OldSecretSchema),
+        metadata={"description": "all that sign beside the new one, the newest first"},
+    )
 
 
 @blueprint.route("/deliveries")
@@ -191,10 +204,16 @@ class Secret(MethodView):
 
 @blueprint.route("/secret/rotate")
 class RotateSecret(MethodView):
+    @blueprint.doc(parameters=[IDEMPOTENCY_HEADER])
     @blueprint.response(200, SecretSchema)
     def post(self) -> Response:
-        """Make a new secret; for 24 hours webhooks carry signatures of both"""
-        return json_response(_secrets(services().accounts.rotate_webhook_secret(account().account_id)))
+        """Make a new secret; those before it sign on, each for 24 hours after it was replaced
+
+        With an `Idempotency-Key` a call that is sent again gets the secret it made the first time. At most 5
+        replaced secrets sign at a time: a sixth rotation within 24 hours is refused with 429.
+        """
+        made = services().accounts.rotate_webhook_secret(account().account_id, idempotency_key(None))
+        return json_response(_secrets(made))
 
 
 def _accepted(body: dict[str, Any]) -> Response:
@@ -229,9 +248,11 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 def _secrets(secrets: WebhookSecrets) -> dict[str, Any]:
-    expires_at = secrets.previous_expires_at
+    old = [{"secret": secret, "expiresAt": timestamp(ends)} for secret, ends in secrets.old]
+    newest = old[0] if old else {}
     return {
         "secret": secrets.current,
-        "previousSecret": secrets.previous,
-        "previousExpiresAt": timestamp(expires_at) if expires_at else None,
+        "previousSecret": newest.get("secret"),
+        "previousExpiresAt": newest.get("expiresAt"),
+        "previousSecrets": old,
     }

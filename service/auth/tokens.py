@@ -12,6 +12,8 @@ from service.domain.errors import Unauthorized
 
 ALGORITHM = "HS256"
 ISSUER = "storyhook"
+DEVICE = "device"  # the audience of what opens nothing; `read` refuses a token with an audience
+DEVICE_LIFETIME = 90 * 86_400  # seconds
 
 
 class JwtTokens:
@@ -32,6 +34,25 @@ class JwtTokens:
             "jti": uuid.uuid4().hex,
         }
         return jwt.encode(claims, self._key, algorithm=ALGORITHM)
+
+    def for_device(self, email: str) -> str:
+        now = int(time.time())
+        claims = {"iss": ISSUER, "aud": DEVICE, "sub": email, "iat": now, "exp": now + DEVICE_LIFETIME}
+        return jwt.encode(claims, self._key, algorithm=ALGORITHM)
+
+    def is_of_device(self, token: str, email: str) -> bool:
+        try:
+            claims = jwt.decode(
+                token,
+                self._key,
+                algorithms=[ALGORITHM],
+                issuer=ISSUER,
+                audience=DEVICE,
+                options={"require": ["iss", "aud", "sub", "iat", "exp"]},
+            )
+        except jwt.InvalidTokenError:
+            return False
+        return bool(claims["sub"] == email)
 
     def read(self, token: str) -> tuple[str, int]:
         try:

@@ -11,10 +11,16 @@ from service import config
 from service.actions import accounts as actions
 from service.bootstrap import build
 from service.cli.output import json_option, show
+from service.cli.words import say
+from service.domain.accounts import Account
+from service.domain.credits import AMOUNT_MOST
 from service.domain.envelopes import timestamp
-from service.domain.errors import ValidationFailed
+from service.domain.errors import BrokenRecord, ValidationFailed
 from service.domain.instagram import settings_from_sessionid
 from service.domain.ports import Services
+
+BROKEN = "broken"
+REST_MOST = 366 * 24 * 60  # minutes
 
 
 def open_services() -> Services:
@@ -24,13 +30,15 @@ def open_services() -> Services:
 
 @click.group()
 def account() -> None:
-    """Accounts of this service."""
+    """Accounts of this service. EMAIL may be the id of an account as well."""
 
 
 @account.command("create")
 @click.argument("email")
 @click.password_option(help="Asked for when left out.")
-@click.option("--credits", "amount", type=click.IntRange(min=0), default=0, help="Credits to start with.")
+@click.option(
+    "--credits", "amount", type=click.IntRange(0, AMOUNT_MOST), default=0, help="Credits to start with."
+)
 def create_account(email: str, password: str, amount: int) -> None:
     """Make an account and its first API key, shown this once."""
     services = open_services()
@@ -38,22 +46,27 @@ def create_account(email: str, password: str, amount: int) -> None:
     if amount:
         actions.add_credits(services, made.account_id, amount, note="opening credits")
     secret, _ = actions.create_key(services, made.account_id, name="first key")
-    click.echo(f"account  {made.account_id}\nemail    {made.email}\ncredits  {amount}\nAPI key  {secret}")
+    say(f"account  {made.account_id}", f"email    {made.email}", f"credits  {amount}", f"API key  {secret}")
 
 
 @account.command("list")
 @json_option
 def list_accounts(as_json: bool) -> None:
-    """List accounts with their credits."""
+    """List accounts with their credits. What the store holds no whole record of is called broken."""
     services = open_services()
-    rows = []
-    for each in services.accounts.all():
-        balance = services.credits.balance(each.account_id)
-        state = "disabled" if each.disabled else "active"
-        rows.append(
-            (each.account_id, each.email, state, balance.balance, balance.held, timestamp(each.created_at))
-        )
+    rows = [_account_row(services, each) for each in services.accounts.all()]
+    rows += [(account_id, "", BROKEN, None, None, "") for account_id in services.accounts.unreadable()]
     show("Accounts", ("id", "email", "state", "balance", "held", "created"), rows, as_json=as_json)
+
+
+def _account_row(services: Services, each: Account) -> tuple[object, ...]:
+    state = "disabled" if each.disabled else "active"
+    try:
+        found = services.credits.balance(each.account_id)
+        credits: tuple[object, object] = (found.balance, found.held)
+    except BrokenRecord:
+        credits = (BROKEN, BROKEN)
+    return (each.account_id, each.email, state, *credits, timestamp(each.created_at))
 
 
 @account.command("disable")
@@ -76,16 +89,58 @@ def enable_account(email: str) -> None:
 def _set_disabled(email: str, *, disabled: bool) -> None:
     services = open_services()
     services.accounts.set_disabled(actions.account_named(services, email).account_id, disabled)
-    click.echo(f"{email}: {'disabled' if disabled else 'enabled'}")
+    say(f"{email}: {'disabled' if disabled else 'enabled'}")
 
 
 @account.command("password")
 @click.argument("email")
 @click.password_option()
-def change_password(email: str, password: str) -> None:
+@click.option("--revoke-keys", is_flag=True, help="Revoke all its API keys as well.")
+def change_password(email: str, password: str, revoke_keys: bool) -> None:
     """Set a password; every token issued before is revoked."""
-    actions.set_password(open_services(), email=email, password=password)
-    click.echo(f"{email}: password set, tokens revoked")
+    left = actions.set_password(open_services(), email=email, password=password, revoke_keys=revoke_keys)
+    rest = f"{left} API key(s) go on; --revoke-keys ends them too" if left else "it has no API key"
+    say(f"{email}: password set, tokens revoked; {rest}")
+
+
+@account.command("sign-out")
+@click.argument("email")
+def sign_out(email: str) -> None:
+    """Revoke every token of an account; its password and its API keys go on."""
+    services = open_services()
+    services.accounts.revoke_tokens(actions.account_named(services, email).account_id)
+    say(f"{email}: tokens revoked")
+
+
+@account.command("keys")
+@click.argument("email")
+@json_option
+def list_keys(email: str, as_json: bool) -> None:
+    """List the API keys of an account: when and from where each was used last."""
+    services = open_services()
+    rows = [
+        (
+            key.key_id,
+            key.name,
+            key.prefix,
+            timestamp(key.created_at),
+            timestamp(key.last_used_at) if key.last_used_at else None,
+            key.last_used_from or None,
+        )
+        for key in services.accounts.keys(actions.account_named(services, email).account_id)
+    ]
+    columns = ("id", "name", "prefix", "created", "last used", "last used from")
+    show("API keys", columns, rows, as_json=as_json)
+
+
+@account.command("revoke-key")
+@click.argument("email")
+@click.argument("key_id")
+def revoke_key(email: str, key_id: str) -> None:
+    """Revoke one API key of an account, by its id."""
+    services = open_services()
+    actions.revoke_key(services, actions.account_named(services, email).account_id, key_id)
+    say(f"{email}: key {key_id} revoked")
 
 
 @account.command("key")
@@ -95,7 +150,7 @@ def make_key(email: str, name: str) -> None:
     """Make another API key, shown this once."""
     services = open_services()
     secret, _ = actions.create_key(services, actions.account_named(services, email).account_id, name=name)
-    click.echo(secret)
+    say(secret)
 
 
 @click.group()
@@ -114,7 +169,7 @@ def add_credits(email: str, amount: int, note: str) -> None:
     balance = actions.add_credits(
         services, actions.account_named(services, email).account_id, amount, note=note
     )
-    click.echo(f"{email}: balance {balance.balance}, held {balance.held}, available {balance.available}")
+    say(f"{email}: balance {balance.balance}, held {balance.held}, available {balance.available}")
 
 
 @click.group()
@@ -133,7 +188,7 @@ def add_session(name: str, settings: IO[str] | None, sessionid: str | None, prox
         raise click.UsageError("Give either --settings or --sessionid.")
     content = _read_settings(settings) if settings else settings_from_sessionid(sessionid or "")
     open_services().sessions.add(name, content, proxy)
-    click.echo(f"{name}: added")
+    say(f"{name}: added")
 
 
 def _read_settings(file: IO[str]) -> dict[str, Any]:
@@ -183,16 +238,16 @@ def resume_sessions(names: tuple[str, ...], everyone: bool) -> None:
     sessions = open_services().sessions
     for name in [record.name for record in sessions.list()] if everyone else names:
         sessions.resume(name)
-        click.echo(f"{name}: active")
+        say(f"{name}: active")
 
 
 @instagram.command("rest")
 @click.argument("name")
-@click.option("--minutes", type=click.IntRange(min=1), default=60, show_default=True)
+@click.option("--minutes", type=click.IntRange(1, REST_MOST), default=60, show_default=True)
 def rest_session(name: str, minutes: int) -> None:
     """Keep a session from being used for a while."""
     open_services().sessions.rest(name, minutes * 60)
-    click.echo(f"{name}: resting for {minutes} minutes")
+    say(f"{name}: resting for {minutes} minutes")
 
 
 @instagram.command("remove")
@@ -200,4 +255,4 @@ def rest_session(name: str, minutes: int) -> None:
 def remove_session(name: str) -> None:
     """Forget a session and its secrets."""
     open_services().sessions.remove(name)
-    click.echo(f"{name}: removed")
+    say(f"{name}: removed")

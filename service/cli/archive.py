@@ -6,6 +6,7 @@ import click
 
 from service.cli.admin import open_services
 from service.cli.output import json_option, show
+from service.cli.words import say
 
 
 @click.group()
@@ -24,4 +25,4 @@ def show_size(as_json: bool) -> None:
 @archive.command("expire")
 def expire_files() -> None:
     """Delete the files whose time is over. Beat does this every hour."""
-    click.echo(f"{open_services().archive.expire()} file(s) deleted")
+    say(f"{open_services().archive.expire()} file(s) deleted")

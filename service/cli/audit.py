@@ -9,6 +9,7 @@ import click
 from service.actions import audit as actions
 from service.cli.admin import open_services
 from service.cli.output import json_option, show
+from service.cli.words import say
 
 
 @click.command()
@@ -25,7 +26,7 @@ def audit(repair: bool, as_json: bool) -> None:
         if found or (as_json and title == "Differences"):
             show(title, columns, [(each.kind, each.where, each.text) for each in found], as_json=as_json)
     if not as_json:
-        click.echo(_summary(report))
+        say(_summary(report))
     sys.exit(1 if report.differences else 0)
 
 

@@ -15,6 +15,7 @@ from service.bootstrap import build_for_restore
 from service.cli.admin import open_services
 from service.cli.optout import erased
 from service.cli.output import show
+from service.cli.words import complain, say
 from service.domain.audit import Difference
 from service.domain.backups import Tally
 
@@ -31,7 +32,7 @@ def backup(file: Path, force: bool) -> None:
     add up; FILE is written all the same.
     """
     report = actions.back_up(open_services(), file, force=force)
-    click.echo(f"{file}: {_held_in(report.tally)}, {report.size} bytes")
+    say(f"{file}: {_held_in(report.tally)}, {report.size} bytes")
     _tell("the backup was made of books that do not add up", report.differences)
 
 
@@ -44,15 +45,15 @@ def restore(file: Path) -> None:
     finished by running it again. Exits with 1 when the audit finds a difference.
     """
     tally = actions.restore(build_for_restore(config.load(local=True), wait=2.0), file)
-    click.echo(f"{file} of {tally.made_at} restored: {_held_in(tally)}")
+    say(f"{file} of {tally.made_at} restored: {_held_in(tally)}")
     services = open_services()
     if listed := services.optouts.list():
         # What was made before they opted out may be in the backup all the same.
         again = purge(services, [each.account for each in listed])
-        click.echo(f"of those who opted out: erased {erased(again)}")
+        say(f"of those who opted out: erased {erased(again)}")
     report = audit(services)
     _tell("the audit found differences", report.differences)
-    click.echo(f"audited {report.accounts} account(s), {report.requests} request(s): everything adds up")
+    say(f"audited {report.accounts} account(s), {report.requests} request(s): everything adds up")
 
 
 def _held_in(tally: Tally) -> str:
@@ -68,5 +69,5 @@ def _tell(what: str, differences: list[Difference]) -> None:
     if differences:
         rows = [(each.kind, each.where, each.text) for each in differences]
         show("Differences", ("what", "where", "difference"), rows, as_json=False)
-        click.echo(f"storyhook: {what}: {len(differences)}; see `storyhook audit`", err=True)
+        complain(f"{what}: {len(differences)}; see `storyhook audit`")
         sys.exit(1)

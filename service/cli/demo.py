@@ -20,9 +20,10 @@ from typing import Any
 
 import click
 import requests
-from rich.console import Console
-from rich.table import Table
 from standardwebhooks import Webhook
+
+from service.cli.output import show
+from service.cli.words import say
 
 START_LIMIT = 50.0
 STEP_LIMIT = 20.0
@@ -36,18 +37,18 @@ class StepFailed(Exception):
 def demo() -> None:
     """Start the stack on free ports, use it as a customer would, and show each step."""
     started = time.monotonic()
-    table = Table("step", "what was seen", "ok", title="Storyhook demo", title_justify="left")
+    rows: list[tuple[str, str, str]] = []
     passed = False
     with tempfile.TemporaryDirectory(prefix="storyhook-demo-") as folder:
         try:
             with _stack(Path(folder)) as ready, _receiver() as (receiver_url, received):
                 for name, seen in _steps(_Client(ready), receiver_url, received):
-                    table.add_row(name, seen, "yes")
+                    rows.append((name, seen, "yes"))
             passed = True
         except (StepFailed, requests.RequestException, queue.Empty) as error:
-            table.add_row("stopped", str(error) or type(error).__name__, "NO")
-    Console().print(table)
-    click.echo(f"{'every step matched' if passed else 'FAILED'} in {time.monotonic() - started:.1f} s")
+            rows.append(("stopped", str(error) or type(error).__name__, "NO"))
+    show("Storyhook demo", ("step", "what was seen", "ok"), rows, as_json=False)
+    say(f"{'every step matched' if passed else 'FAILED'} in {time.monotonic() - started:.1f} s")
     sys.exit(0 if passed else 1)
 
 

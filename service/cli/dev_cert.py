@@ -9,6 +9,7 @@ import click
 
 from service.cli.certificates import Signed, new_authority, read_authority, server_certificate
 from service.cli.local import write_private
+from service.cli.words import say
 from service.domain.errors import ConfigurationError
 from service.tls import AUTHORITY
 
@@ -41,7 +42,7 @@ def dev_cert(folder: Path, names: tuple[str, ...], days: int, force: bool) -> No
         _write(folder / CERTIFICATE, made.certificate_pem)
     except OSError as error:
         raise ConfigurationError(f"{error.filename or folder}: {error.strerror}.") from None
-    click.echo(_told(folder.resolve(), every, made))
+    say(*_told(folder.resolve(), every, made).splitlines())
 
 
 def _authority(folder: Path) -> Signed:

@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from service.cli.parts import Parts
+from service.cli.words import complain
 
 ENDED_OTHERWISE = 1
 REFUSED = 3
@@ -53,5 +54,5 @@ def leave(why: BaseException, parts: Parts | None = None, last_words: str = "") 
     if isinstance(why, KeyboardInterrupt) and sys.stderr.isatty():
         click.echo(err=True)  # the shell's next line begins below the ^C
     if last_words:
-        click.echo(f"storyhook: {last_words}", err=True)
+        complain(last_words)
     os._exit(STATUSES[type(why)])

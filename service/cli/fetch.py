@@ -17,14 +17,16 @@ import click
 
 from service.cli.client import Answer, Api
 from service.cli.endings import ENDED_OTHERWISE, REFUSED, Terminated, leave, sigterm_raises
-from service.cli.output import check_stdout, complain, printable, progress_bar, server_options, show
+from service.cli.output import check_stdout, progress_bar, server_options, show
 from service.cli.saving import Saved, Saver
 from service.cli.servers import find_server
 from service.cli.transport import NoAnswer, Stopped
+from service.cli.words import complain
 from service.domain.errors import ValidationFailed
 from service.domain.namelists import text_lines
 from service.domain.requests import parse_username
 from service.domain.sharing import MAX_AGE_MOST
+from service.domain.texts import printable, printable_json
 
 AHEAD = 4  # results that wait for their turn, for each job
 
@@ -210,8 +212,13 @@ def _print(results: Iterable[Result], form: str, count: int) -> Complaints:
 def _output(result: Result, form: str) -> list[bytes]:
     """Return the lines a result has on standard output."""
     if form == "json" and result.answer is not None:
-        return [result.answer.body]
+        return [_harmless(result.answer.body) if sys.stdout.isatty() else result.answer.body]
     return [os.fsencode(path) for path in result.saved.files] if form == "paths" else []
+
+
+def _harmless(body: bytes) -> bytes:
+    """Return JSON for a terminal; into a pipe it goes as it came."""
+    return printable_json(body.decode()).encode()
 
 
 def row(result: Result, now: float) -> tuple[object, ...]:

@@ -10,6 +10,7 @@ import sys
 import click
 
 from service import config
+from service.cli.words import say
 from service.domain.errors import StoreUnavailable
 from service.domain.ports import StatsStore
 from service.stores.connection import open_store
@@ -29,7 +30,7 @@ def health(role: str) -> None:
     try:
         sys.exit(0 if _lives(Stats(open_store(settings.redis_url), settings.shards), role) else 1)
     except StoreUnavailable:
-        click.echo("the store does not answer")
+        say("the store does not answer")
 
 
 def _answers(settings: config.Settings) -> bool:

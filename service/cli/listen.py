@@ -14,12 +14,14 @@ from typing import Any
 import click
 import requests
 from rich.console import Console
-from rich.json import JSON
+from rich.highlighter import JSONHighlighter
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from service.cli.admin import open_services
 from service.cli.local import DEMO_EMAIL
+from service.cli.words import say
 from service.domain.errors import StoryhookError
+from service.domain.texts import printable_json
 
 BODY_MAX = 64 * 1024 * 1024
 SIGNED = ("content-type", "webhook-id", "webhook-timestamp", "webhook-signature")
@@ -52,7 +54,7 @@ def listen(
     server = ThreadingHTTPServer(("127.0.0.1", port), _handler(_Secret(secret, email), behaviour, show))
     server.daemon_threads = True
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    click.echo(f"listening on http://127.0.0.1:{port}/")
+    say(f"listening on http://127.0.0.1:{port}/")
     try:
         server.serve_forever()
     except KeyboardInterrupt:
@@ -97,7 +99,7 @@ class _Behaviour:
         try:
             return requests.post(str(self.forward), data=body, headers=passed_on, timeout=14).status_code
         except requests.RequestException as error:
-            click.echo(f"not forwarded: {error}", err=True)
+            say(f"not forwarded: {error}", err=True)
             return 502
 
 
@@ -126,9 +128,9 @@ class _Show:
 
     def __call__(self, body: bytes, headers: dict[str, str], verdict: str, status: int) -> None:
         delivery_id = headers.get("webhook-id", "-")
-        click.echo(f"webhook {delivery_id} {verdict}, answered {status}: {describe(body)}")
+        say(f"webhook {delivery_id} {verdict}, answered {status}: {describe(body)}")
         if not self._quiet and (text := _shortened(body)):
-            self._console.print(JSON(text))
+            self._console.print(JSONHighlighter()(printable_json(text)))
 
 
 def _handler(secret: _Secret, behaviour: _Behaviour, show: _Show) -> type[BaseHTTPRequestHandler]:
@@ -180,7 +182,7 @@ def describe(body: bytes) -> str:
             f"{_about(envelope)} {what}, {envelope.get('itemCount', 0)} item(s), "
             f"{envelope.get('creditsCharged')} credit(s), {envelope.get('requestId')}"
         )
-    except (ValueError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return f"{len(body)} bytes that are no envelope"
 
 
@@ -201,10 +203,11 @@ def _shortened(body: bytes) -> str:
     """Return the envelope as JSON for the eye: of many items only the first."""
     try:
         envelope = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
-    items = envelope.get("data", {}).get("items") if isinstance(envelope, dict) else None
+    data = envelope.get("data") if isinstance(envelope, dict) else None
+    items = data.get("items") if isinstance(data, dict) else None
     if isinstance(items, list) and len(items) > ITEMS_SHOWN:
         left_out = len(items) - ITEMS_SHOWN
         envelope["data"]["items"] = [*items[:ITEMS_SHOWN], f"... and {left_out} more"]
-    return json.dumps(envelope)
+    return json.dumps(envelope, indent=2, ensure_ascii=False)

@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 
 from service import __version__
+from service.cli.words import complain
 from service.domain.errors import StoryhookError
+from service.domain.texts import printable
 
 # Where each command stands. Only that of this call is loaded: `fetch` needs no store and no Celery.
 COMMANDS = {
@@ -56,8 +58,12 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except StoryhookError as error:
-            click.echo(f"storyhook: {_line(error)}", err=True)
+            complain(_line(error))
             sys.exit(2)
+        except click.ClickException as error:
+            # It quotes what was typed, perhaps by a script. Click's own type says Final.
+            error.message = printable(error.message)  # type: ignore[misc]
+            raise
 
 
 def _replace_closed() -> None:

@@ -7,6 +7,7 @@ import click
 from service.actions import optouts as actions
 from service.cli.admin import open_services
 from service.cli.output import json_option, show
+from service.cli.words import complain, say
 from service.domain.envelopes import timestamp
 
 
@@ -27,12 +28,11 @@ def add(accounts: tuple[str, ...], note: str) -> None:
     """
     report = actions.opt_out(open_services(), accounts, note)
     known = [*sorted(report.subjects.names), *(f"id {each}" for each in sorted(report.subjects.user_ids))]
-    click.echo(f"{', '.join(known)}: opted out; erased {erased(report)}")
+    say(f"{', '.join(known)}: opted out; erased {erased(report)}")
     if report.under_way:
-        click.echo(
-            f"storyhook: {report.under_way} request(s) that may bring something of them are still worked on; "
-            "run this again when they have ended",
-            err=True,
+        complain(
+            f"{report.under_way} request(s) that may bring something of them are still worked on; "
+            "run this again when they have ended"
         )
 
 
@@ -49,7 +49,7 @@ def remove(accounts: tuple[str, ...]) -> None:
     services = open_services()
     for account in accounts:
         removed = ", ".join(each.value for each in actions.opt_in(services, account))
-        click.echo(f"{removed}: served again")
+        say(f"{removed}: served again")
 
 
 @optout.command("list")

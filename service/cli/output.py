@@ -11,23 +11,31 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from service.cli.words import say_json
 from service.domain.errors import ConfigurationError
+from service.domain.texts import printable
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool) -> None:
     """Print rows as a table, or as a JSON array of objects with the columns as keys."""
     if as_json:
-        click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2))
+        say_json(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2))
         return
-    table = Table(title=title, title_justify="left")
+    table = Table(title=_cell(title), title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")  # an id that is cut cannot be copied
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*map(_cell, row))
     # Into a pipe a table is as wide as it needs to be. Where standard output is closed, it is dropped.
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     Console(width=None if on_terminal else 200).print(table)
+
+
+def _cell(value: object) -> Text:
+    """Return a cell as it is: "[red]" in it is no markup."""
+    return Text("" if value is None else printable(str(value)))
 
 
 def check_stdout() -> None:
@@ -38,7 +46,8 @@ def check_stdout() -> None:
 
 def progress_bar(*, shown: bool) -> Progress:
     """Return a bar on standard error that is taken away at the end."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    told = TextColumn("{task.description}", markup=False)
+    columns = (told, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(
         *columns,
         console=Console(stderr=True),
@@ -47,16 +56,6 @@ def progress_bar(*, shown: bool) -> Progress:
         redirect_stdout=False,
         redirect_stderr=False,
     )
-
-
-def complain(text: str) -> None:
-    """Say what went wrong, a line on standard error."""
-    click.echo(f"storyhook: {printable(text)}", err=True)
-
-
-def printable(text: str) -> str:
-    """Return one line without control characters: a server's words must not steer a terminal."""
-    return "".join(mark if mark.isprintable() else " " for mark in text)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-import click
 import orjson
 
 from service.cli.client import has_ended
 from service.cli.endings import ENDED_OTHERWISE, UNFINISHED
-from service.cli.output import complain, printable, show
+from service.cli.output import show
 from service.cli.transport import NoAnswer
+from service.cli.words import complain, say, say_json
 from service.domain.envelopes import timestamp
+from service.domain.texts import printable
 
 TOLD_MOST = 20  # lines about a list before the rest is only counted
 
@@ -67,7 +68,10 @@ def _some(words: list[str]) -> str:
 
 def print_batch(said: dict[str, Any], line: str, *, as_json: bool) -> None:
     """Print what the server says of a batch, as it is or in a line."""
-    click.echo(orjson.dumps(said) if as_json else line)
+    if as_json:
+        say_json(orjson.dumps(said))
+    else:
+        say(line)
     sys.stdout.flush()
 
 

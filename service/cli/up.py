@@ -23,6 +23,7 @@ from honcho.printer import Printer
 from service import config
 from service.bootstrap import build
 from service.cli import local
+from service.cli.words import complain
 from service.domain.errors import ConfigurationError, StoryhookError
 from service.tls import check_certificate
 
@@ -175,7 +176,7 @@ def _announce(stack: local.Stack, ready: Path, ends: Callable[[], bool]) -> None
         _await_ready(stack, ends)
     except (StoryhookError, TimeoutError) as error:
         if not ends():
-            click.echo(f"storyhook: not ready: {error}", err=True)
+            complain(f"not ready: {error}")
         return
     if ends():
         return

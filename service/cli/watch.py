@@ -13,9 +13,10 @@ import orjson
 
 from service.cli.client import CALL_LIMIT, Api
 from service.cli.endings import REFUSED, Terminated, leave, sigterm_raises
-from service.cli.output import complain, printable, server_options, show
+from service.cli.output import server_options, show
 from service.cli.servers import find_server
 from service.cli.transport import NoAnswer
+from service.cli.words import complain, say, say_json
 from service.domain.requests import parse_username
 from service.domain.sharing import MAX_AGE_MOST
 
@@ -96,7 +97,7 @@ def list_watches(*, as_json: bool, server: str | None, key: str | None) -> None:
     with _calling(server, key) as api:
         if as_json:
             for each in api.watches():
-                click.echo(orjson.dumps(each))
+                say_json(orjson.dumps(each))
         else:
             show("Watches", COLUMNS, [_row(each) for each in api.watches()], as_json=False)
 
@@ -104,8 +105,7 @@ def list_watches(*, as_json: bool, server: str | None, key: str | None) -> None:
 def _row(said: dict[str, Any]) -> tuple[object, ...]:
     state = f"{said['status']}: {said['pauseReason']}" if said.get("pauseReason") else said["status"]
     names = ("nextRunAt", "lastRunAt", "lastOutcome", "runs", "itemsDelivered")
-    told = (said["watchId"], said["username"], said["every"], state, *(said.get(name) for name in names))
-    return tuple(None if each is None else printable(str(each)) for each in told)
+    return (said["watchId"], said["username"], said["every"], state, *(said.get(name) for name in names))
 
 
 @watch.command("rm")
@@ -116,7 +116,7 @@ def remove(*, ids: tuple[str, ...], server: str | None, key: str | None) -> None
 
     def do(watch_id: str) -> None:
         api.remove_watch(watch_id)
-        click.echo(printable(f"{watch_id}: removed"))
+        say(f"{watch_id}: removed")
 
     with _calling(server, key) as api:
         _each(ids, do)
@@ -188,4 +188,7 @@ def _calling(server: str | None, key: str | None) -> Iterator[Api]:
 
 
 def _print(said: dict[str, Any], line: Callable[[dict[str, Any]], str], *, as_json: bool) -> None:
-    click.echo(orjson.dumps(said) if as_json else printable(line(said)))
+    if as_json:
+        say_json(orjson.dumps(said))
+    else:
+        say(line(said))

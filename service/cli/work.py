@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import click
 import orjson
 
 from service.cli.client import Api, List, has_ended
 from service.cli.endings import REFUSED, UNFINISHED
-from service.cli.output import complain, printable, progress_bar
+from service.cli.output import progress_bar
 from service.cli.parts import Parts
 from service.cli.runs import Memory, Named, Run
 from service.cli.telling import (
@@ -29,6 +28,8 @@ from service.cli.telling import (
     tell_resumed,
 )
 from service.cli.transport import HOLD_MOST, NoAnswer
+from service.cli.words import complain, say
+from service.domain.texts import printable, printable_json
 
 GLANCE = 2.0  # seconds between two looks while somebody watches the bar
 
@@ -127,7 +128,7 @@ class Work:
         if not self._wish.on_stdout:
             print_end(batch, as_json=self._wish.as_json)
         elif self._shown:
-            click.echo(summary(batch), err=True)
+            say(summary(batch), err=True)
         return tell_end(self._batch_id, batch, missing)
 
     def _write_results(self, total: int) -> int:
@@ -136,12 +137,17 @@ class Work:
         with progress_bar(shown=self._shown) as progress, self._out() as file:
             bar = progress.add_task("results", total=total)
             for page in self._api.results(self._batch_id):
-                file.writelines(orjson.dumps(envelope) + b"\n" for envelope in page)
+                file.writelines(self._line(envelope) for envelope in page)
                 count += len(page)
                 # What was erased or has passed its lifetime has a line too, without an end.
                 there += sum("finishedAt" in envelope for envelope in page)
                 progress.update(bar, completed=count)
         return there
+
+    def _line(self, envelope: dict[str, Any]) -> bytes:
+        line = orjson.dumps(envelope) + b"\n"
+        read = self._wish.on_stdout and sys.stdout.isatty()
+        return printable_json(line.decode()).encode() if read else line
 
     @contextmanager
     def _out(self) -> Iterator[IO[bytes]]:

@@ -2,32 +2,77 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from service.domain.errors import RateLimited, ValidationFailed
+from service.domain.texts import check_printable
 
 PASSWORD_MIN = 10
 PASSWORD_MAX = 256
+EMAIL_MAX = 254
+KEYS_MOST = 50
+KEY_NAME_MAX = 100
+# Secrets that were replaced and sign on, beside the current one.
+OLD_SECRETS_MOST = 5
+OLD_SECRETS_FOR = 24 * 3_600  # seconds
 
 _EMAIL = re.compile(r"^[^@\s]{1,64}@[^@\s]{1,190}$")
 
 
 def parse_email(text: str) -> str:
     """Return the address in lower case. Raises ValidationFailed naming ``email``."""
-    email = text.strip().lower()
-    if not _EMAIL.match(email):
+    email = check_printable("email", spelled(text), EMAIL_MAX)
+    if not _EMAIL.fullmatch(email):
         raise ValidationFailed(details={"email": ["This is no e-mail address."]})
     return email
 
 
-def check_password(password: str) -> str:
-    """Return ``password`` when it is long enough. Raises ValidationFailed naming ``password``."""
+def spelled(text: str) -> str:
+    """Return an address as the store spells it, whether it is one or not."""
+    return text.strip().lower()
+
+
+def check_key_name(name: str) -> str:
+    """Return the name of an API key. Raises ValidationFailed naming ``name``."""
+    return check_printable("name", name, KEY_NAME_MAX, least=1)
+
+
+def network_of(address: str) -> str:
+    """Return what counts as one caller: an IPv4 address, or the /64 an IPv6 address is of.
+
+    A customer of a provider has a whole /64 at least. What is no address at all is one caller, too.
+    """
+    parsed = _parsed(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
+    return str(parsed or "unknown")
+
+
+def address_of(text: str) -> str:
+    """Return an address as it is kept and shown, "" for what is none."""
+    return str(_parsed(text) or "")
+
+
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(parsed, ipaddress.IPv6Address):
+        # By its number: what stands behind a "%" may be any text.
+        return parsed.ipv4_mapped or ipaddress.IPv6Address(int(parsed))
+    return parsed
+
+
+def check_password(password: str, field: str = "password") -> str:
+    """Return ``password`` when it is long enough. Raises ValidationFailed naming ``field``."""
     if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
         sentence = f"A password has {PASSWORD_MIN} to {PASSWORD_MAX} characters."
-        raise ValidationFailed(details={"password": [sentence]})
+        raise ValidationFailed(details={field: [sentence]})
     return password
 
 
@@ -47,22 +92,26 @@ class Account:
 class WebhookSecrets:
     """The signing secrets of an account, ``whsec_<base64>``.
 
-    After a rotation the ``previous`` one signs beside the new until ``previous_expires_at`` (Unix ms).
+    After a rotation the one before signs beside the new one for 24 hours: ``old`` holds those, each with its
+    end (Unix ms), the newest first.
     """
 
     current: str
-    previous: str | None = None
-    previous_expires_at: int = 0
+    old: tuple[tuple[str, int], ...] = ()
 
     @property
     def active(self) -> list[str]:
         """All secrets to sign with, the current one first."""
-        return [self.current] if self.previous is None else [self.current, self.previous]
+        return [self.current, *(secret for secret, _ in self.old)]
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """An API key without its secret. ``prefix`` is what a person recognises it by."""
+    """An API key without its secret. ``prefix`` is what a person recognises it by.
+
+    ``last_used_at`` is in Unix milliseconds, kept to the minute; ``last_used_from`` the address it came from,
+    "" where that is not known.
+    """
 
     key_id: str
     account_id: str
@@ -71,6 +120,7 @@ class ApiKey:
     created_at: int
     digest: str = ""
     last_used_at: int = 0
+    last_used_from: str = ""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ CHARGE = "charge"
 RELEASE = "release"
 ADJUSTMENT = "adjustment"
 
+# Credits in one amount, and on one account. The store counts in floating point, exactly up to 2**53.
+AMOUNT_MOST = 10**12
+PRICE_MOST = 10**6
+
 PAID = (FOUND, EMPTY, CACHED, NOTHING_NEW)
 
 
@@ -71,7 +75,8 @@ class PriceList:
 def price_list(changes: Mapping[str, Mapping[str, int]]) -> PriceList:
     """Return the default prices with ``changes`` laid over them.
 
-    Raises ConfigurationError on an unknown operation or outcome, or a price that is no whole number >= 0.
+    Raises ConfigurationError on an unknown operation or outcome, or a price that is no whole number from 0 to
+    a million.
     """
     merged = {operation: dict(prices) for operation, prices in DEFAULT_PRICES.items()}
     for operation, outcomes in changes.items():
@@ -88,8 +93,10 @@ def _check(operation: str, outcome: str, price: object, known: Mapping[str, int]
         raise ConfigurationError(
             f"PRICES: unknown outcome {outcome!r} of {operation!r}; known: {', '.join(known)}"
         )
-    if not isinstance(price, int) or isinstance(price, bool) or price < 0:
-        raise ConfigurationError(f"PRICES: {operation}.{outcome} must be a whole number of 0 or more")
+    if not isinstance(price, int) or isinstance(price, bool) or not 0 <= price <= PRICE_MOST:
+        raise ConfigurationError(
+            f"PRICES: {operation}.{outcome} must be a whole number from 0 to {PRICE_MOST}"
+        )
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,12 @@ class BodyTimeout(CallerError):
     default_message = "The body came too slowly. Send it again, faster."
 
 
+class BrokenRecord(StoryhookError):
+    """The store holds something that no version of this service writes."""
+
+    code = "internal_error"
+
+
 class StreamBroken(StoryhookError):
     """The store went away in the middle of a body; its status was sent, so that its last line tells."""
 

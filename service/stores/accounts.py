@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import base64
+import math
 import secrets
 import time
+import uuid
+from dataclasses import dataclass
 
 from cryptography.fernet import Fernet
 
 from service.domain import ids
-from service.domain.accounts import Account, ApiKey, WebhookSecrets
-from service.domain.errors import Conflict
-from service.stores import keys
+from service.domain.accounts import (
+    KEYS_MOST,
+    OLD_SECRETS_FOR,
+    OLD_SECRETS_MOST,
+    Account,
+    ApiKey,
+    WebhookSecrets,
+)
+from service.domain.errors import BrokenRecord, Conflict, IdempotencyKeyReuse, NotFound, RateLimited
+from service.stores import keys, scripts
 from service.stores.commands import hashes
 from service.stores.connection import Client, store_adapter
+from service.stores.requests import IDEMPOTENCY_LIFETIME
 
 WEBHOOK_SECRET_BYTES = 32  # Standard Webhooks asks for 24 to 64
-PREVIOUS_SECRET_MS = 24 * 3_600 * 1_000
+ROTATION = "rotate the webhook secret"  # all that such a call asks
 LAST_USE_GRAIN_MS = 60_000
+LAST_ADDRESS_GRAIN_MS = 1_000
 # Keys of which a process remembers whose they are: that never changes, all else is read each time.
 OWNERS_KEPT = 10_000
 
@@ -31,6 +43,9 @@ class Accounts:
         self._fernet = fernet
         self._shards = shards
         self._owners: dict[str, str] = {}
+        self._key_add = scripts.load(redis, "key_add")
+        self._key_touch = scripts.load(redis, "key_touch")
+        self._secret_rotate = scripts.load(redis, "secret_rotate")
 
     def create(self, email: str, password_hash: str) -> Account:
         now = _now_ms()
@@ -67,8 +82,21 @@ class Accounts:
         return None if account_id is None else self.get(str(account_id))
 
     def all(self) -> list[Account]:
-        found = [self.get(account_id) for account_id in self._redis.smembers(keys.ACCOUNTS)]
-        return sorted((account for account in found if account), key=lambda account: account.created_at)
+        return sorted(self._read()[0], key=lambda account: account.created_at)
+
+    def unreadable(self) -> list[str]:
+        return sorted(self._read()[1])
+
+    def _read(self) -> tuple[list[Account], list[str]]:
+        readable, broken = [], []
+        for account_id in self._redis.smembers(keys.ACCOUNTS):
+            try:
+                account = self.get(account_id)
+            except BrokenRecord:
+                broken.append(str(account_id))
+            else:
+                readable += [account] if account else []
+        return readable, broken
 
     def set_disabled(self, account_id: str, disabled: bool) -> None:
         """Disabling also revokes every token, so that enabling does not bring old ones back."""
@@ -83,7 +111,10 @@ class Accounts:
             pipe.hincrby(keys.account(account_id), "token_version", 1)
             pipe.execute()
 
-    def add_key(self, key: ApiKey) -> None:
+    def revoke_tokens(self, account_id: str) -> None:
+        self._redis.hincrby(keys.account(account_id), "token_version", 1)
+
+    def add_key(self, key: ApiKey) -> bool:
         self._redis.hset(
             keys.api_key(key.key_id),
             mapping={
@@ -94,7 +125,12 @@ class Accounts:
                 "created_at": key.created_at,
             },
         )
-        self._redis.sadd(keys.account_keys(key.account_id), key.key_id)
+        # The list is in another slot. What stops here leaves a key that nobody was shown.
+        listed = keys.account_keys(key.account_id)
+        added = bool(self._key_add(keys=[listed], args=[key.key_id, KEYS_MOST]))
+        if not added:
+            self._redis.delete(keys.api_key(key.key_id))
+        return added
 
     def key(self, key_id: str) -> ApiKey | None:
         return _api_key(key_id, self._redis.hgetall(keys.api_key(key_id)))
@@ -126,32 +162,67 @@ class Accounts:
         self._redis.srem(keys.account_keys(account_id), key_id)
         return True
 
-    def touch_key(self, key: ApiKey) -> None:
+    def remove_keys(self, account_id: str) -> int:
+        named = [str(key_id) for key_id in self._redis.smembers(keys.account_keys(account_id))]
+        return sum(self.remove_key(account_id, key_id) for key_id in named)
+
+    def touch_key(self, key: ApiKey, address: str) -> None:
         now = _now_ms()
-        if now - key.last_used_at >= LAST_USE_GRAIN_MS:
-            self._redis.hset(keys.api_key(key.key_id), "last_used_at", now)
+        grain = LAST_USE_GRAIN_MS if address == key.last_used_from else LAST_ADDRESS_GRAIN_MS
+        if now - key.last_used_at >= grain:
+            self._key_touch(keys=[keys.api_key(key.key_id)], args=[now, address])
 
     def webhook_secrets(self, account_id: str) -> WebhookSecrets:
-        current, previous, expires_at = self._redis.hmget(
-            keys.account(account_id), "webhook_secret", "previous_secret", "previous_expires_at"
-        )
-        if previous is None or int(expires_at) <= _now_ms():
-            return WebhookSecrets(self._open(current))
-        return WebhookSecrets(self._open(current), self._open(previous), int(expires_at))
+        return _told(self._secrets(account_id))
 
-    def rotate_webhook_secret(self, account_id: str) -> WebhookSecrets:
-        current = self._redis.hget(keys.account(account_id), "webhook_secret")
-        expires_at = _now_ms() + PREVIOUS_SECRET_MS
-        fresh = _new_webhook_secret()
-        self._redis.hset(
-            keys.account(account_id),
-            mapping={
-                "webhook_secret": self._seal(fresh),
-                "previous_secret": current,
-                "previous_expires_at": expires_at,
-            },
+    def rotate_webhook_secret(self, account_id: str, idempotency_key: str | None = None) -> WebhookSecrets:
+        fresh = self._seal(_new_webhook_secret())
+        fingerprint = "" if idempotency_key is None else ROTATION
+        word, said = self._secret_rotate(
+            keys=[keys.account(account_id), keys.idempotency(account_id, idempotency_key or "")],
+            args=[
+                uuid.uuid4().hex,
+                fresh,
+                OLD_SECRETS_FOR * 1000,
+                OLD_SECRETS_MOST,
+                fingerprint,
+                IDEMPOTENCY_LIFETIME,
+            ],
         )
-        return WebhookSecrets(fresh, self._open(current), expires_at)
+        if word == "full":
+            seconds = max(math.ceil(int(said) / 1000), 1)
+            raise RateLimited(
+                f"Your {OLD_SECRETS_MOST} earlier secrets sign still, each for 24 hours after it was "
+                f"replaced. Rotate again in {seconds} seconds.",
+                retry_after=seconds,
+            )
+        if word == "reuse":
+            raise IdempotencyKeyReuse
+        if word == "gone":
+            raise NotFound("There is no such account.")
+        found = self._secrets(account_id)
+        # Of a call that is sent again, others may have rotated since.
+        made = next((place for place, each in enumerate(found) if each.rotation == said), 0)
+        return _told(found[made:])
+
+    def _secrets(self, account_id: str) -> list[_Secret]:
+        """Return the secrets that sign, the newest first."""
+        current, rotation, previous, ends, made_by, older = self._redis.hmget(
+            keys.account(account_id),
+            "webhook_secret",
+            "rotation",
+            "previous_secret",
+            "previous_expires_at",
+            "previous_rotation",
+            "older_secrets",
+        )
+        rows = [line.split(" ") for line in (older or "").splitlines()]
+        old = [[previous, ends, made_by], *rows] if previous else rows
+        now = _now_ms()
+        return [
+            _Secret(self._open(current), 0, rotation),
+            *(_Secret(self._open(each), int(end), made) for each, end, made in old if int(end) > now),
+        ]
 
     def _seal(self, secret: str) -> str:
         return self._fernet.encrypt(secret.encode()).decode()
@@ -160,21 +231,39 @@ class Accounts:
         return self._fernet.decrypt(token.encode()).decode()
 
 
+@dataclass(frozen=True)
+class _Secret:
+    """A signing secret, when it ends (Unix ms, 0: not yet known), and the rotation that made it."""
+
+    value: str
+    ends: int
+    rotation: str | None
+
+
+def _told(found: list[_Secret]) -> WebhookSecrets:
+    current, *old = found
+    return WebhookSecrets(current.value, tuple((each.value, each.ends) for each in old))
+
+
 def _new_webhook_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()
 
 
 def _account(account_id: str, fields: dict[str, str]) -> Account | None:
+    """Raises BrokenRecord."""
     if not fields:
         return None
-    return Account(
-        account_id=account_id,
-        email=fields["email"],
-        password_hash=fields["password"],
-        created_at=int(fields["created_at"]),
-        disabled=fields["disabled"] == "1",
-        token_version=int(fields["token_version"]),
-    )
+    try:
+        return Account(
+            account_id=account_id,
+            email=fields["email"],
+            password_hash=fields["password"],
+            created_at=int(fields["created_at"]),
+            disabled=fields["disabled"] == "1",
+            token_version=int(fields["token_version"]),
+        )
+    except (KeyError, ValueError):
+        raise BrokenRecord(f"The record of the account {account_id} in the store is not whole.") from None
 
 
 def _api_key(key_id: str, fields: dict[str, str]) -> ApiKey | None:
@@ -189,6 +278,7 @@ def _api_key(key_id: str, fields: dict[str, str]) -> ApiKey | None:
         created_at=int(fields["created_at"]),
         digest=fields["digest"],
         last_used_at=int(fields.get("last_used_at", 0)),
+        last_used_from=fields.get("last_used_from", ""),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 
 from service.domain import ids
-from service.domain.credits import CHARGE, RELEASE, Balance, LedgerEntry, entry_place
-from service.domain.errors import InsufficientCredits
+from service.domain.credits import AMOUNT_MOST, CHARGE, RELEASE, Balance, LedgerEntry, entry_place
+from service.domain.errors import BrokenRecord, InsufficientCredits, ValidationFailed
 from service.domain.requests import Page
 from service.stores import keys, scripts
 from service.stores.connection import Client, store_adapter
@@ -15,6 +16,11 @@ from service.stores.connection import Client, store_adapter
 SCAN_CHUNK = 500
 SCAN_MOST = 2_000  # entries from each moment on
 CLOCKS_APART_MS = 5_000
+# As credit.lua has it: what floating point counts exactly, up to 2**53.
+_WHOLE = re.compile(r"-?[0-9]{1,15}")
+
+
+_BROKEN = "The credits of this account are no numbers in the store. The operator has to look at it."
 
 
 @store_adapter
@@ -31,8 +37,13 @@ class Credits:
     def add(self, account_id: str, amount: int, *, entry_type: str, note: str) -> Balance:
         answer = self._credit(
             keys=[keys.credits(account_id), keys.ledger(account_id)],
-            args=[amount, entry_type, note, uuid.uuid4().hex],
+            args=[amount, entry_type, note, uuid.uuid4().hex, AMOUNT_MOST],
         )
+        if answer[0] == "broken":
+            raise BrokenRecord(_BROKEN)
+        if answer[0] == "over":
+            sentence = f"An account has at most {AMOUNT_MOST} credits; this one has {answer[1]}."
+            raise ValidationFailed(details={"amount": [sentence]})
         if answer[0] == "poor":
             raise InsufficientCredits(f"Only {answer[1]} credit(s) are available.")
         return Balance(int(answer[1]), int(answer[2]))
@@ -99,6 +110,8 @@ def ledger_entry(entry_id: str, fields: dict[str, str]) -> LedgerEntry:
 
 
 def balance_of(fields: Sequence[str | None]) -> Balance:
-    """Read the fields ``balance`` and ``held`` of an account's credits."""
-    balance, held = fields
-    return Balance(int(balance or 0), int(held or 0))
+    """Read the fields ``balance`` and ``held`` of an account's credits. Raises BrokenRecord."""
+    balance, held = (field or "0" for field in fields)
+    if not _WHOLE.fullmatch(balance) or not _WHOLE.fullmatch(held):
+        raise BrokenRecord(_BROKEN)
+    return Balance(int(balance), int(held))

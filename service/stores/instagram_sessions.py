@@ -99,10 +99,10 @@ class InstagramSessions:
         return int(self._add(keys=keys, args=[name, *secrets, self._tag(proxy)]))
 
     def remove(self, name: str) -> None:
-        """Delete a session with its secrets. Raises NotFound."""
+        """Delete a session with its secrets. Raises NotFound, ValidationFailed."""
         with self._redis.pipeline(transaction=True) as pipe:
             # The lease stays: added again at once, the account must not get a second holder.
-            pipe.delete(_key(name))
+            pipe.delete(_key(check_name(name)))
             pipe.zrem(READY, name)
             pipe.srem(NAMES, name)
             # So do the calls it has made: they end with their window.
@@ -202,7 +202,7 @@ class InstagramSessions:
         self._put(name, SessionState.ACTIVE)
 
     def _put(self, name: str, state: SessionState, reason: str = "", rest_seconds: int = 0) -> None:
-        args = [name, state.value, reason, rest_seconds * 1000]
+        args = [check_name(name), state.value, reason, rest_seconds * 1000]
         if not self._state(keys=[_key(name), READY, LEASES], args=args):
             raise _unknown(name)
 

@@ -39,7 +39,9 @@ key                              type    lifetime                     holds
 ``g:key:<id>``                   hash    until revoked                an API key
 ``g:workers``                    zset    for good                     worker processes by their last beat
 ``{beat}:...``                                                        celery-redbeat: the schedule, who leads
-``g:login:<kind>:<who>``         string  the window                   tries to log in
+``{login}:from:<network>``       hash    15 min                       tries to log in from there, by account
+``{login}:at:<bucket>``          string  15 min                       the same by account, in 65,536 buckets
+``{login}:made:<network>``       string  1 h                          accounts made from there
 ``g:circuits``                   zset    minutes                      hosts whose circuit is open
 ``{h:<host>}:inflight``          zset    one lease                    places by end of lease (ms)
 ``{h:<host>}:health``            hash    10 min                       attempts and failures by minute, circuit
@@ -250,5 +252,14 @@ def api_key(key_id: str) -> str:
     return f"g:key:{key_id}"
 
 
-def login(kind: str, who: str) -> str:
-    return f"g:login:{kind}:{who}"
+# Of one slot: a try to log in is counted by address and by account in one step.
+def login_from(network: str) -> str:
+    return f"{{login}}:from:{network}"
+
+
+def login_at(bucket: int) -> str:
+    return f"{{login}}:at:{bucket:04x}"
+
+
+def signups(network: str) -> str:
+    return f"{{login}}:made:{network}"

@@ -83,9 +83,11 @@ PROTECTED = [
     ("POST", "/api/watches/wat_0001m7xt6136bt5vc71920hsxsgv/pause"),
     ("POST", "/api/watches/wat_0001m7xt6136bt5vc71920hsxsgv/resume"),
     ("POST", "/api/watches/wat_0001m7xt6136bt5vc71920hsxsgv/run"),
+    ("POST", "/auth/password"),
     ("GET", "/keys"),
     ("POST", "/keys"),
     ("DELETE", "/keys/abcdefghijkl"),
+    ("POST", "/auth/logout-all"),
 ]
 # HikerAPI's routes; what goes wrong there has another form.
 HIKER = [
@@ -129,6 +131,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", BATCH): {"usernames": ["nasa"]},
     ("POST", "/keys"): {"name": "one more"},
+    ("POST", "/auth/password"): {"current": "not the password", "new": "another password"},
     ("POST", "/api/webhooks/replay"): {"since": "2026-01-01T00:00:00Z"},
     ("POST", "/api/webhooks/test"): {"url": "https://example.com/hook"},
     ("POST", "/auth/login"): {"email": "me@example.com", "password": PASSWORD},
@@ -287,7 +290,7 @@ class Front:
         return {
             name: contents(self.redis, name)
             for name in sorted(self.redis.scan_iter(count=1000))
-            if ":rate:" not in name and not name.startswith(("g:login:", "g:key:", "{f:", BULK_CALLED))
+            if ":rate:" not in name and not name.startswith(("{login}:", "g:key:", "{f:", BULK_CALLED))
         }
 
     def available(self, caller: Caller | None = None) -> int:

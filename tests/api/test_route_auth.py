@@ -12,15 +12,23 @@ import pytest
 from werkzeug.test import TestResponse
 
 from service.actions.accounts import set_password
+from service.auth.passwords import Passwords
 from service.auth.tokens import JwtTokens
 from service.secrets import derive
 from tests.api.support import BODIES, JSON, PASSWORD, PROTECTED, STORIES, Front, assert_error
+from tests.texts import HOSTILE
 
 EMAIL = "me@example.com"
 
 
-def log_in(front: Front, email: str = EMAIL, password: str = PASSWORD) -> TestResponse:
-    return front.client.post("/auth/login", json={"email": email, "password": password})
+HOME = "198.51.100.7"
+
+
+def log_in(
+    front: Front, email: str = EMAIL, password: str = PASSWORD, *, at: str = "127.0.0.1", **more: str
+) -> TestResponse:
+    body = {"email": email, "password": password, **more}
+    return front.client.post("/auth/login", json=body, environ_base={"REMOTE_ADDR": at})
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -35,7 +43,7 @@ def test_the_right_password_gives_a_token_that_works(front: Front) -> None:
 
     assert response.status_code == 200
     assert response.content_type == JSON
-    assert set(response.json) == {"token", "user"}
+    assert set(response.json) == {"token", "user", "deviceToken"}
     assert response.json["user"] == {"id": front.me.account.account_id, "email": EMAIL}
     headers = bearer(response.json["token"])
     assert front.client.get("/api/credits", headers=headers).status_code == 200
@@ -63,7 +71,7 @@ def test_a_wrong_password_and_an_unknown_user_get_the_same_answer(front: Front) 
 
 
 @pytest.mark.parametrize("email", [EMAIL, "who@example.com"])
-def test_too_many_tries_lock_an_address_for_a_while(front: Front, email: str) -> None:
+def test_too_many_tries_shut_an_account_to_one_address_for_a_while(front: Front, email: str) -> None:
     for _ in range(10):
         assert_error(log_in(front, email, "not this one"), 401, "unauthorized")
     locked = log_in(front, email)
@@ -72,16 +80,86 @@ def test_too_many_tries_lock_an_address_for_a_while(front: Front, email: str) ->
     assert 0 < int(locked.headers["Retry-After"]) <= 900
     assert_error(log_in(front, email.upper(), "not this one"), 429, "rate_limited")
     assert log_in(front, "other@example.com").status_code == 200
+    assert log_in(front, at=HOME).status_code == 200
 
 
 def test_the_lock_opens_when_its_window_is_over(front: Front) -> None:
     for _ in range(11):
         log_in(front, password="not this one")
-    [name] = front.redis.keys("g:login:email:*")
+    [name] = front.redis.keys("{login}:from:*")
     assert 0 < front.redis.ttl(name) <= 900
     front.redis.delete(name)
 
     assert log_in(front).status_code == 200
+
+
+def test_who_used_an_address_up_locks_nobody_out(front: Front) -> None:
+    """The address counts first: what it tries beyond its limit does not count against the account."""
+    for number in range(50):
+        log_in(front, f"user{number}@example.com", "not this one")
+    for _ in range(30):
+        assert_error(log_in(front, password="not this one"), 429, "rate_limited")
+
+    assert log_in(front, at=HOME).status_code == 200
+
+
+def test_strangers_from_everywhere_slow_an_account_and_do_not_shut_it(front: Front) -> None:
+    def strangers() -> None:
+        for number in range(40):
+            log_in(front, password="not this one", at=f"203.0.113.{number}")
+
+    strangers()
+    slowed = log_in(front, at=HOME)
+    assert_error(slowed, 429, "rate_limited")
+    assert 0 < int(slowed.headers["Retry-After"]) <= 20
+    strangers()
+    [waiting] = [field for field in front.redis.hkeys(f"{{login}}:from:{HOME}") if field.startswith("from:")]
+    front.redis.hset(f"{{login}}:from:{HOME}", waiting, 1)  # the time passes
+
+    assert log_in(front, at=HOME).status_code == 200
+
+
+def test_a_device_that_was_let_in_before_is_not_slowed(front: Front) -> None:
+    device = log_in(front).json["deviceToken"]
+    for number in range(40):
+        log_in(front, password="not this one", at=f"203.0.113.{number}")
+
+    assert_error(log_in(front, at=HOME, deviceToken="something"), 429, "rate_limited")
+    assert log_in(front, at=HOME, deviceToken=device).status_code == 200
+    assert_error(front.client.get("/api/credits", headers=bearer(device)), 401, "unauthorized")
+
+
+def test_a_device_is_known_for_its_own_account_only(front: Front) -> None:
+    device = log_in(front, "other@example.com").json["deviceToken"]
+    for number in range(40):
+        log_in(front, password="not this one", at=f"203.0.113.{number}")
+
+    assert_error(log_in(front, at=HOME, deviceToken=device), 429, "rate_limited")
+
+
+@pytest.mark.parametrize("email", ["x", "a b", "@", *(f"{text}@example.com" for text in HOSTILE)])
+def test_what_is_no_address_of_mail_is_refused_uncounted(front: Front, email: str) -> None:
+    for _ in range(60):
+        assert_error(log_in(front, email), 422, "validation_error", {"email"})
+    assert front.redis.keys("{login}:*") == []
+
+
+def test_thousands_of_refused_calls_with_fresh_texts_leave_nothing(quick: Callable[..., Front]) -> None:
+    front = quick()
+    for number in range(50):
+        log_in(front, f"user{number}@example.com", "not this one")
+    before = front.redis.dbsize()
+    for number in range(2_000):
+        assert log_in(front, f"fresh{number}@example.com").status_code == 429
+    assert front.redis.dbsize() == before
+
+
+def test_a_neighbour_in_the_same_ipv6_network_is_the_same_caller(front: Front) -> None:
+    for number in range(10):
+        log_in(front, password="not this one", at=f"2001:db8:1:2::{number + 1}")
+
+    assert_error(log_in(front, at="2001:db8:1:2:ffff::1"), 429, "rate_limited")
+    assert log_in(front, at="2001:db8:1:3::1").status_code == 200
 
 
 def test_a_success_forgets_the_failures_before(front: Front) -> None:
@@ -138,21 +216,50 @@ def test_sign_up_makes_an_account_where_it_is_open(make: Callable[..., Front]) -
     front = make(signup_allowed=True)
     response = register(front, email=" New@Example.com ")
 
-    assert response.status_code == 201
-    assert set(response.json) == {"token", "user"}
-    assert response.json["user"]["email"] == "new@example.com"
-    headers = bearer(response.json["token"])
-    assert front.client.get("/api/credits", headers=headers).json["balance"] == 0
-    assert log_in(front, "new@example.com").json["user"] == response.json["user"]
+    assert response.status_code == 202
+    assert set(response.json) == {"success", "message"}
+    entered = log_in(front, "new@example.com")
+    assert entered.json["user"]["email"] == "new@example.com"
+    assert front.client.get("/api/credits", headers=bearer(entered.json["token"])).json["balance"] == 0
 
 
-def test_an_address_that_is_taken_cannot_sign_up_again(make: Callable[..., Front]) -> None:
+def test_nothing_tells_that_an_address_is_taken_and_its_account_stays(make: Callable[..., Front]) -> None:
     front = make(signup_allowed=True)
+    free = register(front, email="free@example.com")
     before = front.stored()
+    hashed: list[str] = []
+    hash_ = front.services.passwords.hash
 
-    assert_error(register(front, email=EMAIL.upper(), password="another password"), 409, "conflict")
+    def counted(password: str) -> str:
+        hashed.append(password)
+        return hash_(password)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(front.services.passwords, "hash", counted)
+        taken = register(front, email=EMAIL.upper(), password="another password")
+
+    assert (taken.status_code, taken.data) == (free.status_code, free.data)
+    assert sorted(name for name, _ in taken.headers) == sorted(name for name, _ in free.headers)
+    assert hashed == ["another password"]  # it takes as long
     assert front.stored() == before
     assert log_in(front).status_code == 200
+    assert_error(log_in(front, password="another password"), 401, "unauthorized")
+
+
+def test_five_accounts_an_hour_are_made_from_one_address_before_anything_is_hashed(
+    make: Callable[..., Front],
+) -> None:
+    front = make(signup_allowed=True)
+    answers = [register(front, email=f"new{number}@example.com").status_code for number in range(5)]
+    assert answers == [202] * 5
+    before = front.redis.dbsize()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Passwords, "hash", None)
+        for number in range(20):
+            refused = register(front, email=f"more{number}@example.com")
+            assert_error(refused, 429, "rate_limited")
+            assert 0 < int(refused.headers["Retry-After"]) <= 3_600
+    assert front.redis.dbsize() == before
 
 
 @pytest.mark.parametrize(
@@ -164,6 +271,7 @@ def test_an_address_that_is_taken_cannot_sign_up_again(make: Callable[..., Front
         ("email", "me@"),
         ("email", "a@b@example.com"),
         ("email", "x" * 65 + "@example.com"),
+        *(("email", f"{text}@example.com") for text in HOSTILE),
         ("password", "short"),
         ("password", "x" * 9),
         ("password", "x" * 257),
@@ -319,3 +427,59 @@ def test_a_token_may_do_what_a_key_may(front: Front) -> None:
 
     assert response.status_code == 200
     assert response.headers["X-Credits-Remaining"] == "99"
+
+
+# --- one's own password and tokens -----------------------------------------------------------------
+
+
+def change(front: Front, token: str, *, current: str = PASSWORD, new: str = "another password", **more: Any):
+    body = {"current": current, "new": new, **more}
+    return front.client.post("/auth/password", json=body, headers=bearer(token))
+
+
+def test_a_customer_changes_the_password_and_all_tokens_end(front: Front) -> None:
+    mine, thiefs = (log_in(front).json["token"] for _ in range(2))
+    response = change(front, mine)
+
+    assert response.status_code == 200
+    for token in (mine, thiefs):
+        assert_error(front.client.get("/api/credits", headers=bearer(token)), 401, "unauthorized")
+    assert front.client.get("/api/credits", headers=bearer(response.json["token"])).status_code == 200
+    assert_error(log_in(front), 401, "unauthorized")
+    assert log_in(front, password="another password").status_code == 200
+    assert front.get("/api/credits").status_code == 200  # keys go on
+
+
+def test_a_new_password_may_end_the_keys_too(front: Front) -> None:
+    token = log_in(front).json["token"]
+    front.call("POST", "/keys", json={"name": "of a thief"})
+    fresh = change(front, token, revokeKeys=True).json["token"]
+
+    assert_error(front.get("/api/credits"), 401, "unauthorized")
+    assert front.client.get("/keys", headers=bearer(fresh)).json == {"keys": []}
+    assert front.get("/api/credits", by=front.other).status_code == 200
+
+
+def test_who_does_not_know_the_password_cannot_change_it_nor_guess_it(front: Front) -> None:
+    token = log_in(front).json["token"]
+    before = front.stored()
+    for _ in range(10):
+        assert_error(change(front, token, current="not this one"), 422, "validation_error", {"current"})
+    assert_error(change(front, token), 429, "rate_limited")
+    assert front.stored() == before
+    assert front.client.get("/api/credits", headers=bearer(token)).status_code == 200
+
+
+def test_a_new_password_that_is_too_short_names_the_field(front: Front) -> None:
+    assert_error(change(front, log_in(front).json["token"], new="short"), 422, "validation_error", {"new"})
+
+
+def test_a_customer_signs_out_everywhere(front: Front) -> None:
+    tokens = [log_in(front).json["token"] for _ in range(2)]
+    response = front.client.post("/auth/logout-all", headers=bearer(tokens[0]))
+
+    assert response.status_code == 204
+    for token in tokens:
+        assert_error(front.client.get("/api/credits", headers=bearer(token)), 401, "unauthorized")
+    assert front.get("/api/credits").status_code == 200
+    assert log_in(front).status_code == 200

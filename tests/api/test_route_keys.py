@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from service.actions.accounts import KEYS_MAX
+from service.domain.accounts import KEYS_MOST
 from tests.api.support import JSON, PROTECTED, STORIES, Front, assert_error
+from tests.redis.kit import at_once
+from tests.texts import HOSTILE
 
 
 def make_key(front: Front, name: str = "laptop", **options: Any) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def test_the_list_shows_all_keys_but_no_secret(front: Front) -> None:
 
     assert len(keys) == 2
     line = keys[made["id"]]
-    assert set(line) == {"id", "name", "prefix", "createdAt", "lastUsedAt"}
+    assert set(line) == {"id", "name", "prefix", "createdAt", "lastUsedAt", "lastUsedFrom"}
     assert line["prefix"] == made["prefix"]
     assert line["createdAt"] == made["createdAt"]
     assert made["key"] not in response.text
@@ -74,6 +76,15 @@ def test_the_last_use_of_a_key_is_told(front: Front) -> None:
 
     used = datetime.fromisoformat(listed(front)[made["id"]]["lastUsedAt"])
     assert abs(datetime.now(UTC) - used) < timedelta(minutes=1)
+
+
+def test_where_a_key_was_used_from_is_told(front: Front) -> None:
+    made = make_key(front)
+    assert listed(front)[made["id"]]["lastUsedFrom"] is None
+    elsewhere = {"REMOTE_ADDR": "2001:db8::7"}
+    front.client.get("/api/credits", headers={"x-access-key": made["key"]}, environ_base=elsewhere)
+
+    assert listed(front)[made["id"]]["lastUsedFrom"] == "2001:db8::7"
 
 
 def test_a_key_that_was_guessed_in_part_is_not_used(front: Front) -> None:
@@ -111,10 +122,10 @@ def test_the_key_of_another_account_cannot_be_revoked(front: Front) -> None:
 
 
 def test_an_account_has_at_most_50_keys(front: Front) -> None:
-    for n in range(KEYS_MAX - 1):
+    for n in range(KEYS_MOST - 1):
         make_key(front, f"key {n}")
     assert_error(front.call("POST", "/keys", json={"name": "one too many"}), 409, "conflict")
-    assert len(listed(front)) == KEYS_MAX == 50
+    assert len(listed(front)) == KEYS_MOST == 50
 
     front.call("DELETE", f"/keys/{next(reversed(listed(front)))}")
     make_key(front, "in its place")
@@ -125,6 +136,24 @@ def test_the_name_of_a_key_has_1_to_100_characters(front: Front, name: str) -> N
     response = front.call("POST", "/keys", json={"name": name})
     assert_error(response, 422, "validation_error", {"name"})
     assert len(listed(front)) == 1
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_name_of_a_key_is_printable(front: Front, name: str) -> None:
+    response = front.call("POST", "/keys", json={"name": name})
+    assert_error(response, 422, "validation_error", {"name"})
+    assert len(listed(front)) == 1
+
+
+def test_of_many_keys_made_at_once_50_stand(real: Front) -> None:
+    def make(number: int) -> int:
+        return real.call("POST", "/keys", json={"name": f"key {number}"}).status_code
+
+    answers = at_once(80, make)
+    assert answers.count(201) == KEYS_MOST - 1
+    assert set(answers) == {201, 409}
+    assert len(listed(real)) == KEYS_MOST
+    assert len(list(real.redis.scan_iter("g:key:*"))) == KEYS_MOST + 1  # the other account has one
 
 
 def test_requests_made_with_any_key_belong_to_the_account(front: Front) -> None:

@@ -7,12 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis import Redis
 from werkzeug.test import TestResponse
 
 from service.actions import watches as actions
+from service.config import Settings
 from service.domain import ids
 from service.domain.deliveries import Attempt, Plan
-from tests.api.support import CREDITS, EMPTY, Front, assert_error
+from tests.api.support import CREDITS, EMPTY, Front, assert_error, make_front
+from tests.conftest import RecordingQueue
+from tests.redis.kit import at_once
 from workers import watch
 
 WATCHES = "/api/watches"
@@ -301,3 +305,12 @@ def test_the_same_key_is_the_same_watch(table: Front) -> None:
     table.call("DELETE", f"/api/watches/{first.json['watchId']}")
     gone = table.call("POST", "/api/watches", json=body, headers=headers)
     assert (gone.status_code, gone.json["code"]) == (409, "conflict")
+
+
+def test_of_many_watches_added_at_once_exactly_the_most_stand(
+    settings: Settings, valkey: Redis, queue: RecordingQueue
+) -> None:
+    front = make_front(settings, valkey, queue, watches_most=7, rate_limits=())
+    answers = at_once(40, lambda number: add(front, username=f"name{number}").status_code)
+    assert (answers.count(201), answers.count(409)) == (7, 33)
+    assert len(front.get(WATCHES).json["watches"]) == 7

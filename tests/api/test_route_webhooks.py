@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
 from service.domain.accounts import Limit
 from service.domain.deliveries import DELIVERED, EXHAUSTED, PENDING, Attempt, Plan
@@ -208,12 +209,54 @@ def test_a_sample_to_an_inner_address_is_forbidden(table: Front) -> None:
 def test_the_secret_is_the_accounts_own_and_stays(front: Front) -> None:
     mine = front.get("/api/webhooks/secret").json
 
-    assert mine | {"secret": ""} == {"secret": "", "previousSecret": None, "previousExpiresAt": None}
+    none = {"previousSecret": None, "previousExpiresAt": None, "previousSecrets": []}
+    assert mine | {"secret": ""} == {"secret": "", **none}
     head, _, secret = mine["secret"].partition("_")
     assert head == "whsec"
     assert 24 <= len(base64.b64decode(secret, validate=True)) <= 64
     assert front.get("/api/webhooks/secret").json == mine
     assert front.get("/api/webhooks/secret", by=front.other).json["secret"] != mine["secret"]
+
+
+def rotate(front: Front, key: str | None = None) -> TestResponse:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return front.call("POST", "/api/webhooks/secret/rotate", headers=headers)
+
+
+def test_a_rotation_sent_again_is_one(front: Front) -> None:
+    old = front.get("/api/webhooks/secret").json["secret"]
+    first, second = (rotate(front, "monthly") for _ in range(2))
+
+    assert first.status_code == second.status_code == 200
+    assert first.json == second.json == front.get("/api/webhooks/secret").json
+    assert [each["secret"] for each in first.json["previousSecrets"]] == [old]
+    theirs = rotate(front, '"monthly"')
+    assert theirs.json == first.json
+    assert_error(rotate(front, ""), 422, "validation_error", {"idempotencyKey"})
+
+
+def test_an_idempotency_key_of_a_rotation_stands_for_nothing_else(front: Front) -> None:
+    rotate(front, "once")
+    asked = {"json": {"username": "nasa"}, "headers": {"Idempotency-Key": "once"}}
+
+    assert_error(front.call("POST", "/api/instagram/stories", **asked), 422, "idempotency_key_reuse")
+    front.accept(fields={"idempotencyKey": "twice"})
+    assert_error(rotate(front, "twice"), 422, "idempotency_key_reuse")
+
+
+def test_the_secret_receivers_have_outlives_a_second_rotation(front: Front) -> None:
+    secrets = [front.get("/api/webhooks/secret").json["secret"]]
+    for _ in range(5):
+        secrets.append(rotate(front).json["secret"])
+    shown = front.get("/api/webhooks/secret").json
+
+    assert [shown["secret"], *(each["secret"] for each in shown["previousSecrets"])] == secrets[::-1]
+    assert shown["previousSecret"] == shown["previousSecrets"][0]["secret"]
+    assert shown["previousExpiresAt"] == shown["previousSecrets"][0]["expiresAt"]
+    refused = rotate(front)
+    assert_error(refused, 429, "rate_limited")
+    assert 86_000 < int(refused.headers["Retry-After"]) <= 86_400
+    assert front.get("/api/webhooks/secret").json == shown
 
 
 def test_a_rotated_secret_leaves_the_old_one_for_24_hours(front: Front) -> None:

@@ -78,6 +78,8 @@ OPERATIONS = [
     ("POST", "/api/watches/{watch_id}/run"),
     ("POST", "/auth/login"),
     ("POST", "/auth/register"),
+    ("POST", "/auth/password"),
+    ("POST", "/auth/logout-all"),
     ("GET", "/keys"),
     ("POST", "/keys"),
     ("DELETE", "/keys/{key_id}"),

@@ -53,6 +53,25 @@ def test_a_token_works_until_the_password_changes(stack: Stack) -> None:
     assert anybody.call("POST", "/auth/login", json=login).status_code == 401
 
 
+def test_a_leaked_key_and_a_leaked_token_are_taken_back(stack: Stack) -> None:
+    email = new_address()
+    stack.customer(email=email)
+    login = {"email": email, "password": "a long enough password"}
+    token = Customer(stack.base_url, "").call("POST", "/auth/login", json=login).json()["token"]
+    bearer = Customer(stack.base_url, token)
+    leaked = Customer(stack.base_url, bearer.call("POST", "/keys", json={"name": "leaked"}).json()["key"])
+    assert leaked.call("GET", "/api/credits").status_code == 200
+
+    keys = {row["name"]: row for row in listed(stack, "account", "keys", email)}
+    assert keys["leaked"]["last used"]
+    assert keys["leaked"]["last used from"] == "127.0.0.1"
+    assert stack.storyhook("account", "revoke-key", email, keys["leaked"]["id"]).returncode == 0
+    assert leaked.call("GET", "/api/credits").status_code == 401
+    assert bearer.call("GET", "/api/credits").status_code == 200
+    assert stack.storyhook("account", "sign-out", email).returncode == 0
+    assert bearer.call("GET", "/api/credits").status_code == 401
+
+
 def test_sessions_are_listed_rested_and_resumed(stack: Stack, customer: Customer) -> None:
     names = [row["name"] for row in listed(stack, "instagram", "list")]
     assert names == [f"simulated-{number:02d}" for number in range(1, SIMULATED_SESSIONS + 1)]
@@ -73,6 +92,8 @@ def test_sessions_are_listed_rested_and_resumed(stack: Stack, customer: Customer
         (("account", "create", "demo@storyhook.local", "--password", "x" * 20), "storyhook: "),
         (("account", "create", "short@example.com", "--password", "x"), "storyhook: password: "),
         (("credits", "add", "demo@storyhook.local", "-1000000"), "storyhook: "),
+        (("credits", "add", "demo@storyhook.local", "1" + "0" * 30), "storyhook: amount: "),
+        (("account", "create", "\x1b[31m@example.com", "--password", "x" * 20), "storyhook: email: "),
     ],
 )
 def test_a_mistake_is_one_clear_line(stack: Stack, arguments: tuple[str, ...], told: str) -> None:

@@ -264,7 +264,7 @@ def life(services: Services, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> L
 Portrait = dict[str, Any]
 
 COUNTED = re.compile(":rate:|:names:|:free$")
-NOT_KEPT = ("g:login:", "{h:", "{ig}:leases", "{ig}:budget", "{ig}:proxies", "{bulk}:", "g:workers")
+NOT_KEPT = ("{login}:", "{h:", "{ig}:leases", "{ig}:budget", "{ig}:proxies", "{bulk}:", "g:workers")
 
 
 def portrait(redis: Redis) -> Portrait:
@@ -825,6 +825,16 @@ def test_a_backup_that_fails_leaves_nothing_behind(life: Life, file: Path) -> No
     assert list(file.parent.iterdir()) == []
     with pytest.raises(ValidationFailed, match="cannot be written: No such file"):
         back_up(life.services, file.parent / "missing" / "file")
+
+
+def test_all_secrets_that_sign_come_back(life: Life, there: There, file: Path) -> None:
+    for key in ("once", None, "twice"):
+        life.services.accounts.rotate_webhook_secret(life.account_id, key)
+    before = life.services.accounts.webhook_secrets(life.account_id)
+    assert len(before.active) == 4
+    back_up(life.services, file)
+    restore(there.services, file)
+    assert there.services.accounts.webhook_secrets(life.account_id) == before
 
 
 def test_secrets_are_in_a_backup_as_they_are_at_rest(life: Life, file: Path) -> None:

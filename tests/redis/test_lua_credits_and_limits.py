@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
+from service.domain.credits import AMOUNT_MOST
 from tests.conftest import await_true
 from tests.redis.kit import Lua, snapshot
 
@@ -18,7 +19,7 @@ def lua(valkey: Redis) -> Lua:
 
 
 def credit(lua: Lua, amount: int, *, change: str = "one", kind: str = "topup") -> list[object]:
-    return lua("credit", [CREDITS, LEDGER], amount, kind, "thanks", change)
+    return lua("credit", [CREDITS, LEDGER], amount, kind, "thanks", change, AMOUNT_MOST)
 
 
 def test_credit_gives_an_account_its_first_credits_with_a_ledger_entry(lua: Lua) -> None:
@@ -51,6 +52,39 @@ def test_credit_takes_away_down_to_what_is_held(lua: Lua, amount: int, answer: l
 def test_credit_that_is_refused_writes_nothing(lua: Lua) -> None:
     assert credit(lua, -1) == ["poor", 0]
     assert snapshot(lua.redis) == {}
+
+
+@pytest.mark.parametrize("amount", [AMOUNT_MOST + 1, -AMOUNT_MOST - 1, 2**53, 10**30, -(10**30), "1e3", "x"])
+def test_credit_of_what_cannot_be_counted_with_writes_nothing(lua: Lua, amount: int) -> None:
+    lua.redis.hset(CREDITS, mapping={"balance": 10, "held": 4})
+    before = snapshot(lua.redis)
+    assert credit(lua, amount) == ["over", 10]
+    assert snapshot(lua.redis) == before
+
+
+def test_credit_fills_an_account_up_to_the_most_and_no_further(lua: Lua) -> None:
+    assert credit(lua, AMOUNT_MOST) == ["ok", AMOUNT_MOST, 0]
+    assert lua.redis.hget(CREDITS, "balance") == str(AMOUNT_MOST)
+    assert credit(lua, 1, change="two") == ["over", AMOUNT_MOST]
+    assert credit(lua, -1, change="three") == ["ok", AMOUNT_MOST - 1, 0]
+    assert [entry["balance"] for _, entry in lua.redis.xrange(LEDGER)] == ["1000000000000", "999999999999"]
+
+
+def test_credit_lowers_what_an_earlier_version_let_rise_higher(lua: Lua) -> None:
+    lua.redis.hset(CREDITS, mapping={"balance": 5 * AMOUNT_MOST, "held": 0})
+    assert credit(lua, 1) == ["over", 5 * AMOUNT_MOST]
+    assert credit(lua, -AMOUNT_MOST, change="two") == ["ok", 4 * AMOUNT_MOST, 0]
+
+
+@pytest.mark.parametrize("field", ["balance", "held"])
+@pytest.mark.parametrize(
+    "value", ["1e+30", "-9223372036854775808", "9007199254740993", "nan", "", "1.5", "0x10"]
+)
+def test_credit_of_a_broken_account_writes_nothing(lua: Lua, field: str, value: str) -> None:
+    lua.redis.hset(CREDITS, mapping={"balance": 10, "held": 0, field: value})
+    before = snapshot(lua.redis)
+    assert credit(lua, 1) == ["broken", ""]
+    assert snapshot(lua.redis) == before
 
 
 # --- void_hold -----------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from redis import Redis
 
 from service.auth.api_keys import ApiKeys
 from service.domain import ids
-from service.domain.accounts import Account
-from service.domain.errors import Conflict
+from service.domain.accounts import KEYS_MOST, OLD_SECRETS_FOR, OLD_SECRETS_MOST, Account
+from service.domain.errors import BrokenRecord, Conflict, IdempotencyKeyReuse, NotFound, RateLimited
 from service.secrets import at_rest
 from service.stores import accounts as module
 from service.stores import keys
@@ -147,10 +147,110 @@ def test_the_previous_secret_stops_signing_when_its_time_is_over(
     accounts: Accounts, anna: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rotated = accounts.rotate_webhook_secret(anna.account_id)
-    monkeypatch.setattr(module, "_now_ms", lambda: rotated.previous_expires_at - 1)
+    ends = rotated.old[0][1]
+    monkeypatch.setattr(module, "_now_ms", lambda: ends - 1)
     assert len(accounts.webhook_secrets(anna.account_id).active) == 2
-    monkeypatch.setattr(module, "_now_ms", lambda: rotated.previous_expires_at)
+    monkeypatch.setattr(module, "_now_ms", lambda: ends)
     assert accounts.webhook_secrets(anna.account_id).active == [rotated.current]
+
+
+def test_of_several_rotations_within_a_day_every_secret_signs_on(accounts: Accounts, anna: Account) -> None:
+    made = [accounts.webhook_secrets(anna.account_id).current]
+    made += [accounts.rotate_webhook_secret(anna.account_id).current for _ in range(OLD_SECRETS_MOST)]
+    found = accounts.webhook_secrets(anna.account_id)
+    assert found.active == made[::-1]
+    ends = [end for _, end in found.old]
+    assert ends == sorted(ends, reverse=True)
+
+
+def test_a_rotation_more_is_refused_and_changes_nothing(
+    redis: Redis, accounts: Accounts, anna: Account
+) -> None:
+    for _ in range(OLD_SECRETS_MOST):
+        accounts.rotate_webhook_secret(anna.account_id)
+    before = accounts.webhook_secrets(anna.account_id)
+    with pytest.raises(RateLimited, match="earlier secrets sign still") as caught:
+        accounts.rotate_webhook_secret(anna.account_id)
+    assert 0 < (caught.value.retry_after or 0) <= OLD_SECRETS_FOR
+    assert accounts.webhook_secrets(anna.account_id) == before
+    name = keys.account(anna.account_id)
+    secret, _, made_by = redis.hget(name, "older_secrets").splitlines()[-1].split(" ")
+    rest = redis.hget(name, "older_secrets").splitlines()[:-1]
+    redis.hset(name, "older_secrets", "\n".join([*rest, f"{secret} 1 {made_by}"]))  # its time is over
+    after = accounts.rotate_webhook_secret(anna.account_id)
+    assert after.active[1:] == before.active[:-1]
+
+
+def test_a_rotation_that_is_sent_again_with_its_key_gives_the_same_secret(
+    accounts: Accounts, anna: Account
+) -> None:
+    first = accounts.webhook_secrets(anna.account_id).current
+    made = accounts.rotate_webhook_secret(anna.account_id, "once")
+    assert accounts.rotate_webhook_secret(anna.account_id, "once") == made
+    accounts.rotate_webhook_secret(anna.account_id)
+    assert accounts.rotate_webhook_secret(anna.account_id, "once") == made  # also when others did since
+    assert len(accounts.webhook_secrets(anna.account_id).active) == 3
+    assert first in accounts.webhook_secrets(anna.account_id).active
+
+
+def test_a_key_that_stands_for_something_else_rotates_nothing(
+    redis: Redis, accounts: Accounts, anna: Account
+) -> None:
+    name = keys.idempotency(anna.account_id, "once")
+    redis.hset(name, mapping={"fingerprint": "a request", "request": "req_1"})
+    before = accounts.webhook_secrets(anna.account_id)
+    with pytest.raises(IdempotencyKeyReuse):
+        accounts.rotate_webhook_secret(anna.account_id, "once")
+    assert accounts.webhook_secrets(anna.account_id) == before
+
+
+def test_a_secret_that_the_version_before_replaced_signs_on(
+    redis: Redis, accounts: Accounts, anna: Account
+) -> None:
+    """It kept one, and forgot it with the next rotation."""
+    old = redis.hget(keys.account(anna.account_id), "webhook_secret")
+    first = accounts.webhook_secrets(anna.account_id).current
+    ends = module._now_ms() + 60_000
+    redis.hset(keys.account(anna.account_id), mapping={"previous_secret": old, "previous_expires_at": ends})
+    assert accounts.webhook_secrets(anna.account_id).old == ((first, ends),)
+    accounts.rotate_webhook_secret(anna.account_id)
+    assert accounts.webhook_secrets(anna.account_id).old[-1] == (first, ends)
+
+
+def test_of_many_rotations_at_once_none_loses_a_secret(valkey: Redis) -> None:
+    accounts = Accounts(valkey, at_rest(SECRET_KEY), SHARDS)
+    account_id = accounts.create("anna@example.com", "hash").account_id
+    first = accounts.webhook_secrets(account_id).current
+
+    def rotate(_: int) -> str | None:
+        try:
+            return accounts.rotate_webhook_secret(account_id).current
+        except RateLimited:
+            return None
+
+    made = [secret for secret in at_once(40, rotate) if secret]
+    assert len(made) == OLD_SECRETS_MOST
+    assert set(accounts.webhook_secrets(account_id).active) == {first, *made}
+
+
+def test_nobody_s_secret_is_not_rotated(accounts: Accounts, redis: Redis) -> None:
+    with pytest.raises(NotFound):
+        accounts.rotate_webhook_secret(ids.new_id(ids.ACCOUNT, 1, 1))
+    assert list(redis.scan_iter()) == []
+
+
+# --- what is not whole ---------------------------------------------------------------------------
+
+
+def test_an_account_that_is_not_whole_keeps_no_other_from_the_list(
+    redis: Redis, accounts: Accounts, anna: Account
+) -> None:
+    bert = accounts.create("bert@example.com", "hash")
+    redis.hset(keys.account(bert.account_id), "created_at", "yesterday")
+    assert accounts.all() == [anna]
+    assert accounts.unreadable() == [bert.account_id]
+    with pytest.raises(BrokenRecord):
+        accounts.get(bert.account_id)
 
 
 # --- keys ----------------------------------------------------------------------------------------
@@ -198,15 +298,64 @@ def test_the_last_use_of_a_key_is_kept_to_the_minute(
         monkeypatch.setattr(module, "_now_ms", lambda at=at: at)
         current = accounts.key(key.key_id)
         assert current is not None
-        accounts.touch_key(current)
+        accounts.touch_key(current, "")
         touched = accounts.key(key.key_id)
         assert touched is not None
         assert touched.last_used_at == expected
 
 
-def test_a_key_used_while_it_was_revoked_stays_revoked(accounts: Accounts, anna: Account) -> None:
+def test_of_many_keys_added_at_once_50_stand(valkey: Redis) -> None:
+    accounts = Accounts(valkey, at_rest(SECRET_KEY), SHARDS)
+    account_id = accounts.create("anna@example.com", "hash").account_id
+    added = at_once(120, lambda n: accounts.add_key(MINT.mint(account_id, f"key {n}")[1]))
+    assert sum(added) == KEYS_MOST
+    assert len(accounts.keys(account_id)) == KEYS_MOST
+    assert len(list(valkey.scan_iter("g:key:*"))) == KEYS_MOST
+
+
+def test_the_same_key_is_added_once_however_often(accounts: Accounts, anna: Account) -> None:
+    _, key = MINT.mint(anna.account_id, "laptop")
+    assert accounts.add_key(key)
+    assert accounts.add_key(key)
+    assert accounts.keys(anna.account_id) == [key]
+
+
+def test_all_keys_of_an_account_are_removed(redis: Redis, accounts: Accounts, anna: Account) -> None:
+    bert = accounts.create("bert@example.com", "hash")
+    for owner in (anna, anna, bert):
+        accounts.add_key(MINT.mint(owner.account_id, "laptop")[1])
+    assert accounts.remove_keys(anna.account_id) == 2
+    assert accounts.keys(anna.account_id) == []
+    assert len(accounts.keys(bert.account_id)) == 1
+    assert len(list(redis.scan_iter("g:key:*"))) == 1
+
+
+def test_a_use_from_elsewhere_shows_at_once_and_is_written_once_a_second_at_most(
+    accounts: Accounts, anna: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, key = MINT.mint(anna.account_id, "laptop")
+    accounts.add_key(key)
+    for at, address, expected in (
+        (1_000_000, "10.0.0.1", "10.0.0.1"),
+        (1_000_999, "10.0.0.2", "10.0.0.1"),
+        (1_001_000, "10.0.0.2", "10.0.0.2"),
+        (1_002_000, "10.0.0.1", "10.0.0.1"),
+    ):
+        monkeypatch.setattr(module, "_now_ms", lambda at=at: at)
+        current = accounts.key(key.key_id)
+        assert current is not None
+        accounts.touch_key(current, address)
+        touched = accounts.key(key.key_id)
+        assert touched is not None
+        assert touched.last_used_from == expected
+
+
+def test_a_key_used_while_it_was_revoked_stays_revoked(
+    redis: Redis, accounts: Accounts, anna: Account
+) -> None:
     _, key = MINT.mint(anna.account_id, "laptop")
     accounts.add_key(key)
     accounts.remove_key(anna.account_id, key.key_id)
-    accounts.touch_key(key)
+    accounts.touch_key(key, "10.0.0.1")
     assert accounts.key(key.key_id) is None
+    assert not redis.exists(keys.api_key(key.key_id))

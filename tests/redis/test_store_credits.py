@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from service.domain.credits import Balance, LedgerEntry
-from service.domain.errors import InsufficientCredits
+from service.domain.credits import AMOUNT_MOST, Balance, LedgerEntry
+from service.domain.errors import BrokenRecord, InsufficientCredits, ValidationFailed
 from service.domain.policy import Policy
 from service.stores import credits as module
+from service.stores import keys
 from service.stores.credits import Credits
 from service.stores.requests import Requests
 from tests.conftest import SHARDS, finish_one
@@ -55,6 +56,35 @@ def test_a_topup_is_in_the_balance_and_in_the_ledger(credits: Credits) -> None:
 def test_the_same_topup_twice_counts_twice(credits: Credits) -> None:
     credits.add(ACCOUNT, 100, entry_type="topup", note="")
     assert credits.add(ACCOUNT, 100, entry_type="topup", note="").balance == 200
+
+
+@pytest.mark.parametrize("amount", [AMOUNT_MOST + 1, 10**30])
+def test_an_amount_that_cannot_be_counted_is_refused(credits: Credits, redis: Redis, amount: int) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        credits.add(ACCOUNT, amount, entry_type="topup", note="")
+    assert list(caught.value.details or {}) == ["amount"]
+    assert list(redis.scan_iter()) == []
+
+
+def test_the_most_an_account_can_have_is_counted_exactly(credits: Credits) -> None:
+    assert credits.add(ACCOUNT, AMOUNT_MOST - 1, entry_type="topup", note="").balance == AMOUNT_MOST - 1
+    assert credits.add(ACCOUNT, 1, entry_type="topup", note="") == Balance(AMOUNT_MOST, 0)
+    assert credits.balance(ACCOUNT) == Balance(AMOUNT_MOST, 0)
+    assert [entry.balance_after for entry in all_entries(credits)] == [AMOUNT_MOST, AMOUNT_MOST - 1]
+    with pytest.raises(ValidationFailed, match="invalid fields"):
+        credits.add(ACCOUNT, 1, entry_type="topup", note="")
+
+
+@pytest.mark.parametrize("value", ["1e+30", "-9223372036854775808", "nan", "ten"])
+def test_credits_that_are_no_numbers_are_told_and_not_added_to(
+    credits: Credits, redis: Redis, value: str
+) -> None:
+    redis.hset(keys.credits(ACCOUNT), "balance", value)
+    with pytest.raises(BrokenRecord):
+        credits.balance(ACCOUNT)
+    with pytest.raises(BrokenRecord):
+        credits.add(ACCOUNT, 1, entry_type="topup", note="")
+    assert redis.hgetall(keys.credits(ACCOUNT)) == {"balance": value}
 
 
 def test_what_is_held_cannot_be_taken_away(credits: Credits, requests: Requests) -> None:

@@ -68,6 +68,39 @@ def test_a_wrong_setting_is_refused_by_name(name: str, value: str) -> None:
         load_with(**{name: value})
 
 
+DURATIONS = (
+    "ARCHIVE_TTL", "ARCHIVE_LINK_TTL", "ARCHIVE_TIMEOUT", "UPSTREAM_CONNECT_TIMEOUT", "UPSTREAM_READ_TIMEOUT",
+    "SESSION_WAIT", "ID_TTL", "PRIVACY_TTL", "MISSING_ID_TTL", "WEBHOOK_CONNECT_TIMEOUT", "WEBHOOK_TIMEOUT",
+    "SYNC_DEADLINE", "SYNC_DEADLINE_MAX", "RESULT_TTL", "LEASE", "UPSTREAM_WAIT", "PICKUP_GRACE",
+    "SWEEP_INTERVAL", "TOKEN_LIFETIME",
+)  # fmt: skip
+COUNTS = (
+    "WEBHOOK_HOST_CONCURRENCY", "MAX_ATTEMPTS", "FETCH_TRIES", "SWEEP_LIMIT", "WATCHES_MOST",
+    "SESSION_CALLS_PER_MINUTE", "SESSION_CALLS_PER_HOUR", "PROXY_CALLS_PER_MINUTE", "PROXY_CALLS_PER_HOUR",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*DURATIONS, *COUNTS, "REST_SCALE", "ARCHIVE_ITEM_MAX", "WEBHOOK_SCHEDULE"])
+@pytest.mark.parametrize("value", [2**53 + 1, 10**30])
+def test_a_number_the_store_cannot_count_with_is_refused_by_name(name: str, value: int) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        load_with(**{name: str(value)})
+
+
+@pytest.mark.parametrize("text", [f"{10**30}/minute", f"5/{10**30}s", f"{2**53 + 1}/day", f"1/{2**53 + 1}s"])
+def test_a_limit_the_store_cannot_count_with_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="RATE_LIMITS"):
+        load_with(RATE_LIMITS=text)
+
+
+def test_a_price_is_a_million_at_most() -> None:
+    prices = load_with(PRICES='{"stories": {"found": 1000000}}').policy.prices.prices
+    assert prices["stories"]["found"] == 1_000_000
+    for price in ("1000001", "9007199254740993", "1" + "0" * 30, "1.5", "true"):
+        with pytest.raises(ConfigurationError, match=r"PRICES: stories\.found"):
+            load_with(PRICES=f'{{"stories": {{"found": {price}}}}}')
+
+
 def test_a_pace_holds_unless_it_is_taken_away() -> None:
     assert config.load().pace == Pace(30, 400, 60, 1_000)
     nothing = dict.fromkeys(["SESSION_CALLS_PER_MINUTE", "SESSION_CALLS_PER_HOUR"], "0")

@@ -16,6 +16,7 @@ from pytest_httpserver import HTTPServer
 
 from service.cli.demo import free_ports
 from tests.conftest import await_true
+from tests.texts import HOSTILE, MARKUP, is_harmless
 from workers.webhooks.signing import signature_headers
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of at least 24 bytes").decode()
@@ -71,6 +72,27 @@ def test_a_batch_s_summary_is_told_in_one_line() -> None:
         assert send(url, json.dumps(summary).encode()) == 204
         line = shown(process)
     assert line.endswith("answered 204: batch bat_1 completed: 3 names, 9 item(s), 2 credit(s)\n")
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, *MARKUP])
+def test_what_a_webhook_says_is_shown_as_text(text: str) -> None:
+    bodies = [
+        json.dumps({"username": text, "outcome": text, "requestId": text, "data": {text: text}}),
+        json.dumps({"batchId": text, "status": text, "total": text, "states": {}}, ensure_ascii=False),
+        json.dumps({"data": text}),
+        json.dumps(text),
+        "7",
+        "[" * 100_000,
+        text,
+    ]
+    with listening() as (url, process):
+        for body in bodies:
+            assert send(url, body.encode()) == 204
+        process.terminate()
+        assert process.stdout is not None
+        told = process.stdout.read()
+    assert told.count("webhook msg_1 signature valid") == len(bodies)
+    assert is_harmless(told)
 
 
 def test_the_body_is_shown_with_the_first_item_only() -> None:

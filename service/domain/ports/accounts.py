@@ -15,7 +15,11 @@ class CreditStore(Protocol):
     def balance(self, account_id: str) -> Balance: ...
 
     def add(self, account_id: str, amount: int, *, entry_type: str, note: str) -> Balance:
-        """Change the balance; raises InsufficientCredits when it would fall below what is held."""
+        """Change the balance.
+
+        Raises InsufficientCredits when it would fall below what is held, ValidationFailed when it would rise
+        over what an account can have, and BrokenRecord.
+        """
         ...
 
     def ledger(
@@ -32,10 +36,21 @@ class AccountStore(Protocol):
 
     def get(self, account_id: str) -> Account | None: ...
     def by_email(self, email: str) -> Account | None: ...
-    def all(self) -> list[Account]: ...
+    def all(self) -> list[Account]:
+        """Return the accounts that can be read, the oldest first."""
+        ...
+
+    def unreadable(self) -> list[str]:
+        """Return the ids of the accounts of which the store holds no whole record."""
+        ...
+
     def set_disabled(self, account_id: str, disabled: bool) -> None: ...
     def set_password(self, account_id: str, password_hash: str) -> None: ...
-    def add_key(self, key: ApiKey) -> None: ...
+    def revoke_tokens(self, account_id: str) -> None: ...
+    def add_key(self, key: ApiKey) -> bool:
+        """Return False, and add nothing, when the account has KEYS_MOST already."""
+        ...
+
     def key(self, key_id: str) -> ApiKey | None: ...
 
     def key_and_account(self, key_id: str) -> tuple[ApiKey | None, Account | None]:
@@ -44,12 +59,22 @@ class AccountStore(Protocol):
 
     def keys(self, account_id: str) -> list[ApiKey]: ...
     def remove_key(self, account_id: str, key_id: str) -> bool: ...
-    def touch_key(self, key: ApiKey) -> None:
-        """Record that the key was used now (kept to the minute)."""
+    def remove_keys(self, account_id: str) -> int:
+        """Remove all keys; return how many there were."""
+        ...
+
+    def touch_key(self, key: ApiKey, address: str) -> None:
+        """Record that the key was used now, and from where (kept to the minute, another address to the
+        second)."""
         ...
 
     def webhook_secrets(self, account_id: str) -> WebhookSecrets: ...
-    def rotate_webhook_secret(self, account_id: str) -> WebhookSecrets: ...
+    def rotate_webhook_secret(self, account_id: str, idempotency_key: str | None = None) -> WebhookSecrets:
+        """Make a new secret; with a key that is known already, return what it made.
+
+        Raises RateLimited when OLD_SECRETS_MOST old ones sign still, and IdempotencyKeyReuse.
+        """
+        ...
 
 
 class LimitStore(Protocol):
@@ -59,11 +84,21 @@ class LimitStore(Protocol):
         """Count one call of an account, unless a limit is exceeded already."""
         ...
 
-    def login_attempt(self, email: str, address: str) -> int:
-        """Count one try to log in; return the seconds to wait, 0 when it may go on."""
+    def login_attempt(self, email: str, network: str, *, known: bool = False) -> int:
+        """Count one try to log in; return the seconds to wait, 0 when it may go on.
+
+        ``network`` is where it comes from (`network_of`). ``known`` says that it comes from a device which
+        was let in before: what others try does not slow it.
+        """
         ...
 
-    def login_succeeded(self, email: str) -> None: ...
+    def login_succeeded(self, email: str, network: str) -> None:
+        """Take back what was counted against the account for tries from there."""
+        ...
+
+    def sign_up(self, network: str) -> int:
+        """Count one account to be made; return the seconds to wait, 0 when it may be."""
+        ...
 
 
 class PasswordHasher(Protocol):
@@ -75,6 +110,11 @@ class PasswordHasher(Protocol):
 
 class Tokens(Protocol):
     def issue(self, account: Account) -> str: ...
+    def for_device(self, email: str) -> str:
+        """Return what a device shows later on to be known as one that was let in for ``email``."""
+        ...
+
+    def is_of_device(self, token: str, email: str) -> bool: ...
     def read(self, token: str) -> tuple[str, int]:
         """Return (account id, token version). Raises Unauthorized."""
         ...

@@ -3,13 +3,25 @@
 --
 -- KEYS  1 credits hash   2 ledger stream
 -- ARGV  1 amount (credits, may be negative)   2 entry type   3 note   4 unique name of this change
--- Returns  {"ok", balance, held}  or  {"poor", available}
-local balance = tonumber(redis.call('HGET', KEYS[1], 'balance') or 0)
-local held = tonumber(redis.call('HGET', KEYS[1], 'held') or 0)
+--       5 the most an amount and a balance may be (credits)
+-- Returns  {"ok", balance, held},  {"poor", available},  {"over", balance}: the amount or what would come of it is
+--          too much,  or {"broken", ""}: what stands there is no number that can be counted with
+local function whole(text)
+  local digits = string.match(text, '^%-?(%d+)$')
+  return digits and #digits <= 15 and tonumber(text)
+end
+local balance = whole(redis.call('HGET', KEYS[1], 'balance') or '0')
+local held = whole(redis.call('HGET', KEYS[1], 'held') or '0')
+if not balance or not held then
+  return {'broken', ''}
+end
 if redis.call('HGET', KEYS[1], 'last_change') == ARGV[4] then
   return {'ok', balance, held}
 end
-local amount = tonumber(ARGV[1])
+local amount, most = whole(ARGV[1]), tonumber(ARGV[5])
+if not amount or math.abs(amount) > most or (amount > 0 and balance + amount > most) then
+  return {'over', balance}
+end
 if balance + amount < held then
   return {'poor', balance - held}
 end
