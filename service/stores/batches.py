@@ -10,7 +10,7 @@ from service.domain.batches import BatchRecord, BatchSubmission
 from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits
 from service.domain.policy import Policy
 from service.domain.requests import Page
-from service.domain.webhooks import target_of
+from service.domain.webhooks import host_of
 from service.stores import keys, scripts
 from service.stores.commands import hashes
 from service.stores.connection import Client, store_adapter
@@ -65,7 +65,7 @@ class Batches:
             submission.hold,
             url or "",
             int(submission.owes_each),
-            str(target_of(url)) if url and submission.owes_summary else "",
+            host_of(url) if url and submission.owes_summary else "",
             submission.max_age,
             int(submission.clamp),
             self._policy.pickup_grace * 1000,

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from service import __version__
-from service.domain.deliveries import Attempt, parse_retry_after
+from service.domain.deliveries import BLOCKED_ADDRESS, Attempt, parse_retry_after
+from service.domain.errors import ValidationFailed
 from service.domain.policy import Policy
+from service.domain.webhooks import as_dialled
 from service.egress import Answer, Egress, EgressError
 from workers.webhooks.signing import signature_headers
 
@@ -33,6 +35,10 @@ class Sender:
         A connection that breaks within a second is tried once more at once: most likely it was a
         kept one that the receiver had closed.
         """
+        try:
+            url = as_dialled(url)
+        except ValidationFailed:  # an earlier version took it
+            return self.nothing(BLOCKED_ADDRESS)
         attempt = self._post(url, delivery_id, body, secrets)
         if attempt.worth_an_instant_retry:
             return self._post(url, delivery_id, body, secrets)
