@@ -49,4 +49,6 @@ def build_runtime(settings: config.Settings) -> Runtime:
     services = build(settings)
     # The other half is always there for callers who wait.
     places = Places(max(1, settings.worker_threads // 2))
-    return Runtime(settings, services, Sender(services.policy), places)
+    # Names that hang hold a quarter of the threads at most, whosever they are.
+    sender = Sender(services.policy, lookups_each=max(1, settings.deliverer_threads // 4))
+    return Runtime(settings, services, sender, places)

@@ -1,4 +1,4 @@
-"""Host names as others give them: read once, so that what is checked is what is a key of the store, and dialled."""
+"""Host names as others give them, read once: what is checked is what becomes a key, and what is dialled."""
 
 from __future__ import annotations
 
