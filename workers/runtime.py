@@ -35,7 +35,8 @@ class Runtime:
         from workers.sources.build import build_source  # noqa: PLC0415
 
         made = build_source(self.settings, self.services)
-        return WithFiles(made, self.services.media, self.services.optouts.anybody)
+        seconds = self.settings.fetch_seconds
+        return WithFiles(made, self.services.media, self.services.optouts.anybody, seconds)
 
 
 @cache

@@ -17,6 +17,7 @@ from service.egress.deadline import Deadline
 from service.egress.dialler import Dialler
 from service.egress.errors import EgressError, in_our_words
 from service.egress.lookups import OWNER_MOST, Lookups, Resolver, system_resolver
+from service.egress.patience import capped
 from service.egress.pool import ANSWER_MAX, Bounded, BoundedHead, pool_manager
 from service.egress.stream import Stream
 
@@ -73,7 +74,7 @@ class Egress:
 
         Raises EgressError.
         """
-        with Deadline(self._total_timeout, owner) as deadline, in_our_words(deadline):
+        with Deadline(capped(self._total_timeout), owner) as deadline, in_our_words(deadline):
             response = self._exchanges.request(
                 "POST", url, body=body, headers=headers, timeout=self._whole, **_PLAIN
             )
@@ -89,7 +90,7 @@ class Egress:
 
         Raises EgressError, also for a redirect.
         """
-        deadline = Deadline(self._total_timeout)
+        deadline = Deadline(capped(self._total_timeout))
         with ExitStack() as undone:
             undone.callback(deadline.cancel)
             with deadline.outlasting(), in_our_words(deadline):
