@@ -161,11 +161,10 @@ def test_one_customers_names_that_hang_keep_no_other_customers_webhook(
         deliver.run(services, sender, [Owed(delivery_id, delivery.host)])
 
     with ThreadPoolExecutor(DELIVERERS) as deliverers:
-        for delivery_id in [*bad, *good]:
-            deliverers.submit(run, delivery_id)
+        runs = [deliverers.submit(run, delivery_id) for delivery_id in [*bad, *good]]
         try:
             await_true(lambda: len(receiver.arrivals) == len(good), PATIENCE / 2)
-            assert not names.over.is_set()
+            await_true(lambda: sum(each.done() for each in runs) >= len(runs) - OWNER_MOST, PATIENCE / 2)
         finally:
             names.over.set()
     rows = [services.deliveries.get(delivery_id) for delivery_id in bad]
