@@ -36,6 +36,8 @@ MANY = 1_000_000
 LARGEST = 2**40  # bytes
 # One fetch may take as many: it looks by a remembered id, finds that outdated, and starts over.
 BUDGET_MIN = 3
+# Of a lease, for fetching; the rest is for telling what came.
+LEASE_SHARE = 0.9
 
 # What a running `make run` tells the `storyhook` command of the same folder.
 LOCAL_ENVIRONMENT = Path("var") / "run.env"
@@ -85,6 +87,21 @@ class Settings:
     rest_scale: float
     pace: Pace
     policy: Policy
+
+    @property
+    def fetch_seconds(self) -> float:
+        """How long a worker may take to fetch one thing, all calls to all SOURCES together.
+
+        It ends before the lease does, or another worker would fetch it as well, but one whole answer of
+        each source fits in.
+        """
+        return max(self.policy.lease * LEASE_SHARE, self.slowest_try)
+
+    @property
+    def slowest_try(self) -> float:
+        """How long one call to each of SOURCES takes at most, seconds."""
+        one = self.upstream_connect_timeout + self.upstream_read_timeout + self.session_wait
+        return one * len(self.upstreams.sources)
 
     @property
     def is_production(self) -> bool:
@@ -250,8 +267,7 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError(
             "SIMULATED_INSTAGRAM_URL must be on loopback: sessions are sent there without encryption."
         )
-    one = settings.upstream_connect_timeout + settings.upstream_read_timeout + settings.session_wait
-    slowest = one * len(settings.upstreams.sources)
+    slowest = settings.slowest_try
     if settings.policy.lease < slowest:
         raise ConfigurationError(
             f"LEASE must outlast one try of each of SOURCES: at least {int(slowest) + 1} seconds "

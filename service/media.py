@@ -26,6 +26,7 @@ from service.domain.links import CDN_HOSTS, is_media_url
 from service.domain.policy import BODY_LIMIT
 from service.domain.ports.media import MediaFile
 from service.egress import Egress, EgressError, Resolver, Stream, system_resolver
+from service.egress.patience import within
 
 USER_AGENT = f"Storyhook/{__version__}"
 
@@ -63,7 +64,8 @@ class Media:
 
     def probe(self, url: str) -> MediaFile:
         """Return what is known of a file: its first byte is asked for. As `MediaFiles.probe`."""
-        with self.open(url, "bytes=0-0") as file:
+        # What is streamed may take minutes; that much is a matter of one answer.
+        with within(self._connect_timeout + self._idle_timeout), self.open(url, "bytes=0-0") as file:
             if file.content_length == 1:  # a connection that was read to its end is kept
                 for _ in file.chunks():
                     pass

@@ -13,7 +13,17 @@ import structlog
 
 from service.actions import watches
 from service.domain.accounts import WebhookSecrets
-from service.domain.deliveries import GONE, RESULT_EXPIRED, Attempt, Delivery, DeliveryClaim, plan, spread
+from service.domain.deliveries import (
+    GONE,
+    LOOKUPS_BUSY,
+    LOOKUPS_BUSY_WAIT,
+    RESULT_EXPIRED,
+    Attempt,
+    Delivery,
+    DeliveryClaim,
+    plan,
+    spread,
+)
 from service.domain.dispatch import hand_over
 from service.domain.errors import LeaseLost, StoreUnavailable
 from service.domain.ports import Services
@@ -99,11 +109,14 @@ def _attempt(services: Services, sender: Sender, secrets_of: SecretsOf, owed: Ow
     place = f"{delivery_id}/{claim.fence}"  # one that outlived its lease gives back its own and no other's
     wait = services.hosts.enter(host, place)
     if wait > 0:
-        services.deliveries.defer(claim, spread(wait, random.random()))  # noqa: S311 - jitter
+        _put_off(services, claim, wait)
         return None
     attempt = None
     try:
         attempt = _send(sender, secrets_of, claim)
+        if attempt.error == LOOKUPS_BUSY:
+            _put_off(services, claim, LOOKUPS_BUSY_WAIT)
+            return None
         return _record(services, claim, attempt)
     except LeaseLost:
         log.warning("delivery.lease_lost", deliveryId=delivery_id, fence=claim.fence)
@@ -114,11 +127,16 @@ def _attempt(services: Services, sender: Sender, secrets_of: SecretsOf, owed: Ow
             services.hosts.leave(host, place, attempt)
 
 
+def _put_off(services: Services, claim: DeliveryClaim, seconds: float) -> None:
+    services.deliveries.defer(claim, spread(seconds, random.random()))  # noqa: S311 - jitter
+
+
 def _send(sender: Sender, secrets_of: SecretsOf, claim: DeliveryClaim) -> Attempt:
     delivery = claim.delivery
     if claim.body is None:
         return sender.nothing(RESULT_EXPIRED)
-    return sender.post(delivery.url, delivery.delivery_id, claim.body, secrets_of(delivery.account_id).active)
+    secrets = secrets_of(delivery.account_id).active
+    return sender.post(delivery.url, delivery.delivery_id, claim.body, secrets, owner=delivery.account_id)
 
 
 def _record(services: Services, claim: DeliveryClaim, attempt: Attempt) -> str | None:
@@ -128,7 +146,7 @@ def _record(services: Services, claim: DeliveryClaim, attempt: Attempt) -> str |
         delivery.tries + 1,
         services.policy.webhook_schedule if delivery.repeats else (),
         random.random(),  # noqa: S311 - jitter
-        age=(services.clock() - delivery.started_at) / 1000,
+        spared=delivery.spared,
     )
     waiting = services.deliveries.record(claim, attempt, then)
     _tell(delivery, attempt, then.status, then.wait)

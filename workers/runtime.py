@@ -35,7 +35,8 @@ class Runtime:
         from workers.sources.build import build_source  # noqa: PLC0415
 
         made = build_source(self.settings, self.services)
-        return WithFiles(made, self.services.media, self.services.optouts.anybody)
+        seconds = self.settings.fetch_seconds
+        return WithFiles(made, self.services.media, self.services.optouts.anybody, seconds)
 
 
 @cache
@@ -49,4 +50,6 @@ def build_runtime(settings: config.Settings) -> Runtime:
     services = build(settings)
     # The other half is always there for callers who wait.
     places = Places(max(1, settings.worker_threads // 2))
-    return Runtime(settings, services, Sender(services.policy), places)
+    # Names that hang hold a quarter of the threads at most, whosever they are.
+    sender = Sender(services.policy, lookups_each=max(1, settings.deliverer_threads // 4))
+    return Runtime(settings, services, sender, places)

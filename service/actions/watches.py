@@ -33,7 +33,7 @@ from service.domain.watches import (
     Watch,
     bad_every,
 )
-from service.domain.webhooks import check_url, target_of
+from service.domain.webhooks import check_url, host_of
 
 SENT_AGAIN = frozenset({EXHAUSTED, BLOCKED})
 
@@ -176,7 +176,7 @@ def _tell_paused(services: Services, watch: Watch) -> None:
         "createdAt": timestamp(now),
     }
     delivery_id = ids.new_id(ids.DELIVERY, ids.shard_in(watch.account_id), now)
-    host = str(target_of(watch.webhook_url))
+    host = host_of(watch.webhook_url)
     body = json.dumps(told, separators=(",", ":")).encode()
     with suppress(StoreUnavailable):  # the watch's own status tells it as well
         services.deliveries.create_single(watch.account_id, delivery_id, watch.webhook_url, host, body)

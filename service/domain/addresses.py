@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.domain.errors import ConfigurationError
+from service.domain.hosts import parse_host
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -113,7 +114,7 @@ def parse_policy(allow: Sequence[str], deny: Sequence[str]) -> AddressPolicy:
         elif "/" in entry or ":" in entry:
             raise ConfigurationError(f"WEBHOOK_ALLOW: {entry!r} is no host, address or CIDR")
         else:
-            hosts.add(entry.rstrip("."))
+            hosts.add(_host(entry))
     denied = []
     for entry in _entries(deny):
         network = _network(entry)
@@ -125,6 +126,13 @@ def parse_policy(allow: Sequence[str], deny: Sequence[str]) -> AddressPolicy:
 
 def _entries(texts: Sequence[str]) -> list[str]:
     return [text.strip().lower() for text in texts if text.strip()]
+
+
+def _host(entry: str) -> str:
+    try:
+        return parse_host(entry)  # as it is read in a webhook's URL
+    except ValueError as error:
+        raise ConfigurationError(f"WEBHOOK_ALLOW: {entry!r} is no host, address or CIDR. {error}") from None
 
 
 def _network(text: str) -> Network | None:

@@ -28,10 +28,15 @@ TLS_ERROR = "tls_error"
 TIMEOUT = "timeout"
 BAD_ANSWER = "bad_answer"
 RESULT_EXPIRED = "result_expired"
+# No attempt at all: others' look-ups of names, of the same account mostly, have to end first.
+LOOKUPS_BUSY = "lookups_busy"
+LOOKUPS_BUSY_WAIT = 3.0
 
-# Not the receiver's doing: these use up no attempt.
+# Perhaps not the receiver's doing: these use up no attempt, the first few times. A name server that gives no
+# answer may be ours or theirs, and theirs may be meant to give none.
 OWN_TROUBLE = frozenset({DNS_UNAVAILABLE})
 OWN_TROUBLE_WAIT = 30
+SPARED_MOST = 10
 # The receiver's machine is in trouble or asks for less, not just this one hook.
 HOST_TROUBLE_STATUS = frozenset({429, 502, 503, 504})
 # Nothing was sent: these tell nothing about the host.
@@ -106,7 +111,8 @@ class Delivery:
     """A webhook that is owed. Times are Unix milliseconds.
 
     ``request_id`` is that of a batch when it tells of a whole one. ``attempts`` counts all that were made,
-    ``tries`` those since it was scheduled or replayed; ``leased`` tells that an attempt is under way.
+    ``tries`` those since it was scheduled or replayed, ``spared`` those since then that used up none;
+    ``leased`` tells that an attempt is under way.
     """
 
     delivery_id: str
@@ -122,6 +128,7 @@ class Delivery:
     next_at: int = 0
     leased: bool = False
     repeats: bool = True
+    spared: int = 0
 
     @property
     def is_of_batch(self) -> bool:
@@ -147,12 +154,12 @@ class Plan:
     counts: bool = True
 
 
-def plan(attempt: Attempt, tries: int, schedule: Sequence[int], chance: float, *, age: float = 0.0) -> Plan:
+def plan(attempt: Attempt, tries: int, schedule: Sequence[int], chance: float, *, spared: int = 0) -> Plan:
     """Decide what follows an attempt, the ``tries``-th of the schedule (1 = the first).
 
     ``chance`` in [0, 1) spreads the wait by +-20 %, so that receivers that failed together are not
-    tried together again. ``age`` is how long the delivery has been tried, seconds: trouble of our
-    own uses up no attempt, but it ends with the schedule's time.
+    tried together again. ``spared`` is how many attempts used up none because of trouble that may be our
+    own: past SPARED_MOST each one counts, and the schedule outlasts days of such trouble.
     """
     if attempt.succeeded:
         return Plan(DELIVERED)
@@ -160,7 +167,7 @@ def plan(attempt: Attempt, tries: int, schedule: Sequence[int], chance: float, *
         return Plan(GONE)
     if attempt.error == BLOCKED_ADDRESS:
         return Plan(BLOCKED)
-    if attempt.is_own_trouble and age < longest(schedule):
+    if attempt.is_own_trouble and schedule and spared < SPARED_MOST:
         return Plan(PENDING, spread(OWN_TROUBLE_WAIT, chance), counts=False)
     if tries > len(schedule) or attempt.error == RESULT_EXPIRED:
         return Plan(EXHAUSTED)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from service.domain.errors import ValidationFailed
+from service.domain.hosts import parse_host
 from service.domain.shortcodes import media_id
 
 INSTAGRAM_HOSTS = frozenset({"instagram.com", "www.instagram.com", "m.instagram.com"})
@@ -18,7 +19,6 @@ MEDIA_URL_MAX = 4_096
 
 _PORTS = {None, 80, 443}
 _PRINTABLE = re.compile(r"[!-\[\]-~]*")  # ASCII without spaces, control characters and the backslash
-_HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
 _HIGHLIGHT = "highlight:"
 
 _NOT_INSTAGRAM = "Only URLs of instagram.com are accepted."
@@ -218,11 +218,19 @@ def _media_complaint(url: str, hosts: Sequence[str]) -> str | None:
 
 def _host_complaint(host: str, netloc: str, hosts: Sequence[str]) -> str | None:
     # The host and nothing else: no user name, no other port.
-    if not _HOST.fullmatch(host) or netloc not in {host, f"{host}:443"}:
+    if not _is_plain(host) or netloc not in {host, f"{host}:443"}:
         return "The URL may hold no user name and no port, only a plain host name."
     if not any(host == known or host.endswith(f".{known}") for known in hosts):
         return f"Only files on {' and '.join(hosts)} are fetched."
     return None
+
+
+def _is_plain(host: str) -> bool:
+    """Tell whether this is a name in its one form; its length is looked at first."""
+    try:
+        return parse_host(host) == host and "_" not in host
+    except ValueError:
+        return False
 
 
 def _bad(field: str, sentence: str) -> ValidationFailed:

@@ -7,13 +7,14 @@ from the environment, and an attempt costs about half the CPU.
 """
 
 from service.egress.client import Answer, Egress
-from service.egress.dialler import Resolved, Resolver, system_resolver
 from service.egress.errors import EgressError
+from service.egress.lookups import OWNER_MOST, Resolved, Resolver, system_resolver
 from service.egress.pool import ANSWER_MAX
 from service.egress.stream import Stream
 
 __all__ = [
     "ANSWER_MAX",
+    "OWNER_MOST",
     "Answer",
     "Egress",
     "EgressError",

@@ -14,8 +14,10 @@ import urllib3
 from service.domain.addresses import AddressPolicy
 from service.domain.deliveries import BAD_ANSWER
 from service.egress.deadline import Deadline
-from service.egress.dialler import Dialler, Resolver, system_resolver
+from service.egress.dialler import Dialler
 from service.egress.errors import EgressError, in_our_words
+from service.egress.lookups import OWNER_MOST, Lookups, Resolver, system_resolver
+from service.egress.patience import capped
 from service.egress.pool import ANSWER_MAX, Bounded, BoundedHead, pool_manager
 from service.egress.stream import Stream
 
@@ -41,7 +43,8 @@ class Egress:
     """Sends requests to addresses others chose. Threads may share it.
 
     Durations are seconds: to connect, without a byte of a stream (by default as long as all of it may
-    take), and for the whole of an exchange or stream.
+    take), and for the whole of an exchange or stream. ``lookups_each`` bounds the look-ups of names of one
+    owner, see `Lookups`.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Egress:
         idle_timeout: float | None = None,
         ca_file: str | None = None,
         resolver: Resolver = system_resolver,
+        lookups_each: int = OWNER_MOST,
     ) -> None:
         idle = total_timeout if idle_timeout is None else idle_timeout
         self._total_timeout = total_timeout
@@ -61,13 +65,16 @@ class Egress:
         context = ssl.create_default_context(cafile=certifi.where())
         if ca_file:
             context.load_verify_locations(ca_file)
-        dialler = Dialler(policy, resolver, connect_timeout)
+        dialler = Dialler(policy, Lookups(resolver, lookups_each), connect_timeout)
         self._exchanges = pool_manager(dialler, context, Bounded, total_timeout)
         self._streams = pool_manager(dialler, context, BoundedHead, idle)
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """POST ``body`` and return the answer, whatever its status. Raises EgressError."""
-        with Deadline(self._total_timeout) as deadline, in_our_words(deadline):
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], owner: str | None = None) -> Answer:
+        """POST ``body`` on behalf of ``owner`` and return the answer, whatever its status.
+
+        Raises EgressError.
+        """
+        with Deadline(capped(self._total_timeout), owner) as deadline, in_our_words(deadline):
             response = self._exchanges.request(
                 "POST", url, body=body, headers=headers, timeout=self._whole, **_PLAIN
             )
@@ -83,7 +90,7 @@ class Egress:
 
         Raises EgressError, also for a redirect.
         """
-        deadline = Deadline(self._total_timeout)
+        deadline = Deadline(capped(self._total_timeout))
         with ExitStack() as undone:
             undone.callback(deadline.cancel)
             with deadline.outlasting(), in_our_words(deadline):

@@ -15,14 +15,16 @@ class Deadline:
     """Cuts the connection of this thread when the time is up, wherever it stands.
 
     A timeout of a socket starts anew with every byte; a receiver that drips would never meet it.
-    `cancel` has to be called, or the connection stays open until the time is up.
+    `cancel` has to be called, or the connection stays open until the time is up. ``owner`` names whose
+    exchange it is, for bounds that are somebody's.
     """
 
     _of_thread = threading.local()
     _alarms = Alarms()
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, owner: str | None = None) -> None:
         self.passed = False
+        self._owner = owner
         self._ends_at = time.monotonic() + seconds
         self._is_over = False
         # Held for a system call or two that do not wait, so that the thread of all alarms does not either.
@@ -90,6 +92,12 @@ class Deadline:
         """Return ``seconds``, or what is left when that is less."""
         current = getattr(cls._of_thread, "current", None)
         return seconds if current is None else max(min(seconds, current._ends_at - time.monotonic()), 0.01)
+
+    @classmethod
+    def owner_of_thread(cls) -> str | None:
+        """Return whose exchange this thread is at."""
+        current: Deadline | None = getattr(cls._of_thread, "current", None)
+        return None if current is None else current._owner
 
     @classmethod
     def watch(cls, line: socket.socket) -> Deadline | None:

@@ -13,7 +13,7 @@ from service.domain.batches import SUMMARY, BatchRecord, BatchSubmission
 from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits
 from service.domain.policy import Policy
 from service.domain.requests import Owed, Page
-from service.domain.webhooks import target_of
+from service.domain.webhooks import host_of
 from service.stores import keys, scripts
 from service.stores.commands import hashes
 from service.stores.connection import Client, store_adapter
@@ -78,7 +78,7 @@ class Batches:
             submission.hold,
             url or "",
             int(submission.owes_each),
-            str(target_of(url)) if url and submission.owes_summary else "",
+            host_of(url) if url and submission.owes_summary else "",
             submission.max_age,
             int(submission.clamp),
             self._policy.pickup_grace * 1000,
@@ -113,7 +113,7 @@ class Batches:
 
     def cancel(self, batch: BatchRecord, envelopes: Mapping[str, bytes]) -> list[Owed]:
         shard = ids.shard_in(batch.batch_id)
-        host = str(target_of(batch.webhook_url)) if batch.webhook_url else ""
+        host = host_of(batch.webhook_url) if batch.webhook_url else ""
         summary_id = ids.delivery_of(batch.batch_id)
         ended = self._cancel(
             keys=[

@@ -232,4 +232,5 @@ def _delivery(delivery_id: str, fields: dict[str, str]) -> Delivery:
         next_at=int(fields.get("next_at", 0)),
         leased=int(fields.get("lease_until", 0)) > int(time.time() * 1000),
         repeats="single" not in fields,
+        spared=int(fields.get("spared", 0)),
     )

@@ -8,7 +8,7 @@ from typing import Any
 from service.domain import ids
 from service.domain.policy import SILENT_TTL, Policy
 from service.domain.requests import CANCELLED, Ending, RequestRecord
-from service.domain.webhooks import target_of
+from service.domain.webhooks import host_of
 from service.stores import keys
 
 # Level 1 costs a fraction of level 6 and loses little on JSON; a reel shrinks about tenfold.
@@ -24,7 +24,7 @@ def of_the_end(
     """
     shard = ids.shard_in(request.request_id)
     delivery_id = ids.delivery_of(request.request_id)
-    host = str(target_of(request.webhook_url)) if request.webhook_url else ""
+    host = host_of(request.webhook_url) if request.webhook_url else ""
     # Keys that are not used are named all the same.
     batch_id, watch_id = request.batch_id or request.request_id, request.watch_id or request.request_id
     summary_id = ids.delivery_of(batch_id)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from service.domain import ids
 from service.domain.requests import RequestRecord
-from service.domain.webhooks import target_of
+from service.domain.webhooks import host_of
 from service.stores import keys, scripts
 from service.stores.commands import Command, hashes, pages, together
 from service.stores.connection import Client, store_adapter
@@ -32,7 +32,7 @@ class Erasures:
 
     def _erase_of(self, record: RequestRecord) -> Command:
         request_id, delivery_id = record.request_id, ids.delivery_of(record.request_id)
-        host = str(target_of(record.webhook_url)) if record.webhook_url else ""
+        host = host_of(record.webhook_url) if record.webhook_url else ""
         return self._erase.command(
             keys=[
                 keys.request(request_id),

@@ -23,7 +23,7 @@ from service.domain.policy import Policy
 from service.domain.ports.work import Counted
 from service.domain.requests import BULK, Claim, Ending, Owed, Page, RequestRecord, Submission
 from service.domain.watches import GRACE_MS
-from service.domain.webhooks import target_of
+from service.domain.webhooks import host_of
 from service.stores import keys, scripts
 from service.stores.bulk import BULK_KEYS, CALL_LIFETIME_MS, Bulk
 from service.stores.commands import Command, alone, hashes, together
@@ -367,7 +367,7 @@ def _claimed(request_id: str, answer: list[Any]) -> Claim | None:
 def _owed(request: RequestRecord, delivery_id: str) -> Owed | None:
     if not delivery_id or request.webhook_url is None:
         return None
-    return Owed(delivery_id, str(target_of(request.webhook_url)))
+    return Owed(delivery_id, host_of(request.webhook_url))
 
 
 def request_record(request_id: str, fields: dict[str, str]) -> RequestRecord | None:

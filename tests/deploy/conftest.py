@@ -17,6 +17,7 @@ NAME = re.compile(r"[A-Z][A-Z0-9_]{3,}")
 NOT_OURS = {
     "PATH",
     "PYTHONUNBUFFERED",
+    "RES_OPTIONS",
     "STORYHOOK_URL",
     "STORYHOOK_API_KEY",
     "XDG_CONFIG_HOME",

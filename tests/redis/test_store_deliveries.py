@@ -230,7 +230,7 @@ class ReceiverAnswers:
         self.sent: list[tuple[str, str, bytes, list[str]]] = []
         self._answer = answer
 
-    def post(self, url: str, delivery_id: str, body: bytes, secrets: Sequence[str]) -> Attempt:
+    def post(self, url: str, delivery_id: str, body: bytes, secrets: Sequence[str], owner: str) -> Attempt:
         self.sent.append((url, delivery_id, body, list(secrets)))
         return self._answer(delivery_id)
 

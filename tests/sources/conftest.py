@@ -103,10 +103,18 @@ class World:
 def make_world(sessions: InstagramSessions, ids: InstagramIds) -> Callable[..., World]:
     """Return a function that builds a World over an address; ``accounts`` sessions s1, s2, ..."""
 
-    def make(base_url: str, accounts: int = 1, read_timeout: float = 30.0, **options: Any) -> World:
+    def make(
+        base_url: str,
+        accounts: int = 1,
+        read_timeout: float = 30.0,
+        connect_timeout: float = 20.0,
+        **options: Any,
+    ) -> World:
         for number in range(1, accounts + 1):
             sessions.add(f"s{number}", settings_from_sessionid(f"{9000 + number}%3Aabcdefghijklmno%3A7"))
-        real = client_factory(redirect_to=base_url, connect_timeout=20, read_timeout=read_timeout)
+        real = client_factory(
+            redirect_to=base_url, connect_timeout=connect_timeout, read_timeout=read_timeout
+        )
         built: list[Any] = []
 
         def factory(settings: dict[str, Any], proxy: str | None) -> Any:

@@ -16,6 +16,7 @@ from service.domain.deliveries import (
     EXHAUSTED,
     GONE,
     PENDING,
+    SPARED_MOST,
     Attempt,
     longest,
     parse_retry_after,
@@ -114,9 +115,9 @@ def test_trouble_of_our_own_uses_up_no_attempt() -> None:
     assert after.wait > 0
 
 
-def test_trouble_of_our_own_ends_with_the_time_of_the_schedule() -> None:
+def test_trouble_that_may_be_our_own_is_spared_so_many_times_and_then_ends_with_the_schedule() -> None:
     made = len(DEFAULT_SCHEDULE) + 1
-    after = plan(trouble("dns_unavailable"), made, DEFAULT_SCHEDULE, 0.5, age=longest(DEFAULT_SCHEDULE))
+    after = plan(trouble("dns_unavailable"), made, DEFAULT_SCHEDULE, 0.5, spared=SPARED_MOST)
     assert after.status == EXHAUSTED
 
 

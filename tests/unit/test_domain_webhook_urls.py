@@ -23,9 +23,10 @@ NOBODY = AddressPolicy()
         ("https://example.com:8443/a?b=c#d", "example.com", 8443), ("HTTPS://EXAMPLE.COM./", "example.com",
         443),
         ("http://93.184.216.34/", "93.184.216.34", 80), ("http://[2606:4700::1111]/x", "2606:4700::1111", 80),
-        ("https://bücher.example/", "bücher.example", 443), ("https://notlocalhost/", "notlocalhost", 443),
+        ("https://bücher.example/", "xn--bcher-kva.example", 443),
+        ("https://notlocalhost/", "notlocalhost", 443),
         ("https://localhost.example.com/", "localhost.example.com", 443), ("http://[64:ff9b::8.8.8.8]/",
-        "64:ff9b::8.8.8.8", 80),
+        "64:ff9b::808:808", 80),
     ],
 )  # fmt: skip
 def test_a_public_address_is_taken(url: str, host: str, port: int) -> None:
@@ -70,7 +71,7 @@ def test_a_url_of_just_the_longest_length_is_taken() -> None:
         "169.254.169.254",
         "168.63.129.16", "100.64.0.1", "192.0.2.1", "198.18.0.1", "224.0.0.1", "239.255.255.250",
         "240.0.0.1", "255.255.255.255",
-        "[::1]", "[::]", "[fe80::1]", "[fe80::1%25eth0]", "[::1%25lo]", "[fc00::1]", "[fd12::1]",
+        "[::1]", "[::]", "[fe80::1]", "[fc00::1]", "[fd12::1]",
         "[fec0::1]", "[ff02::1]",
         "[2001:db8::1]", "[::ffff:127.0.0.1]", "[::ffff:10.0.0.1]", "[::ffff:a9fe:a9fe]", "[::127.0.0.1]",
         "[::ffff:0:127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b::10.0.0.1]", "[64:ff9b:1::7f00:1]",
@@ -101,9 +102,13 @@ def test_an_inner_host_is_forbidden_however_its_letters_are_dressed_up(host: str
 
 
 @pytest.mark.parametrize(
-    "host", ["a" * 64 + ".example", "a..example", ".example", "..", "a%2fb.example", "a%40b.example"]
-)
-def test_a_host_no_resolver_can_take_is_refused(host: str) -> None:
+    "host",
+    [
+        "a" * 64 + ".example", "a..example", ".example", "..", "a%2fb.example", "a%40b.example",
+        "[fe80::1%25eth0]", "[::1%25lo]", "loc%61lhost",
+    ],
+)  # fmt: skip
+def test_a_host_no_resolver_need_take_is_refused(host: str) -> None:
     with pytest.raises(ValidationFailed):
         check_url(f"http://{host}/hook", NOBODY)
 

@@ -31,6 +31,7 @@ from service.domain.errors import Conflict, LeaseLost, NotFound, WebhookForbidde
 from service.domain.policy import Policy
 from service.domain.ports import Services
 from service.domain.requests import DELIVER, DELIVERIES, Ending, Owed
+from service.domain.webhooks import UNREADABLE
 from service.stores import keys
 from service.stores.hosts import JUDGED_AFTER, OPEN_MS, WINDOW_MINUTES
 from tests.conftest import RecordingQueue, await_true, finish_one, make_services
@@ -1034,3 +1035,33 @@ def test_what_was_sent_to_try_a_receiver_out_is_not_sent_again_with_the_rest(
     [tried] = singles(services, account_id, HOST, 1)
     redis.hset(keys.delivery(tried), "status", "exhausted")
     assert actions.replay_failed(services, account_id, 0) == (0, False)
+
+
+# --- hosts that an earlier version took -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a%0ab/hook", "http://x{y}z:8080/", "https://" + "a" * 70 + ".example/"]
+)
+def test_a_request_with_a_host_nobody_may_name_any_more_ends_and_its_webhook_is_blocked(
+    services: Services, account_id: str, url: str
+) -> None:
+    delivery_id = owe(services, account_id, url)
+    run(services, delivery_id)
+    assert status(services, delivery_id) == "blocked"
+
+
+def test_a_delivery_that_is_kept_under_such_a_host_is_found_and_ends(
+    services: Services, redis: Redis, account_id: str, queue: RecordingQueue
+) -> None:
+    delivery_id, shard = owe(services, account_id, "http://a%0ab/hook"), ids.shard_in(account_id)
+    odd = "a\nb:80"
+    redis.hset(keys.delivery(delivery_id), "host", odd)
+    redis.delete(keys.due_hosts(shard), keys.due(shard, UNREADABLE))
+    make_due(redis, delivery_id)
+    queue.published.clear()
+    assert pump_deliveries(services) == 1
+    assert [published[2] for published in queue.published] == [delivery_id]
+    run(services, delivery_id)
+    assert status(services, delivery_id) == "blocked"
+    assert services.deliveries.due_of_host(shard, odd, 10, 1.0) == []

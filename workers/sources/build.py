@@ -29,7 +29,9 @@ def build_source(settings: Settings, services: Services) -> Source:
     }
     sources = [makers[name]() for name in settings.upstreams.sources]
     # With one there is nothing to fall back to, so nothing to leave alone either.
-    return sources[0] if len(sources) == 1 else Fallback(sources)
+    if len(sources) == 1:
+        return sources[0]
+    return Fallback(sources, seconds=settings.fetch_seconds / len(sources))
 
 
 def _pool(settings: Settings, services: Services) -> SessionPool:

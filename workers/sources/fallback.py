@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import structlog
@@ -16,6 +17,7 @@ from service.domain.errors import (
 )
 from service.domain.operations import STORIES, Ask
 from service.domain.targets import named
+from service.egress.patience import within
 from workers.sources.circuit import Circuit
 from workers.sources.contract import Found, GoOn, Source, always
 
@@ -32,11 +34,15 @@ class Fallback:
     """A Source over others, in order of preference. Threads may share it.
 
     Each source has a circuit of its own in this process; it counts where another one can answer as well.
+    ``seconds`` is how long each may take for one thing, so that there is time for the next.
     """
 
     name = "fallback"
 
-    def __init__(self, sources: Sequence[Source], circuit: Callable[[], Circuit] = Circuit) -> None:
+    def __init__(
+        self, sources: Sequence[Source], circuit: Callable[[], Circuit] = Circuit, seconds: float = math.inf
+    ) -> None:
+        self._seconds = seconds
         self._links = [(source, circuit()) for source in sources]
 
     def serves(self, ask: Ask) -> bool:
@@ -54,7 +60,8 @@ class Fallback:
         failures: list[FetchError] = []
         for source, circuit in links:
             try:
-                return _through(circuit, source, ask, alone=len(links) == 1)
+                with within(self._seconds):
+                    return _through(circuit, source, ask, alone=len(links) == 1)
             except TROUBLE as error:
                 failures.append(error)
                 log.info("source.passed_over", source=source.name, operation=ask.operation, code=error.code)

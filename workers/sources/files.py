@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -22,6 +23,7 @@ from service.domain.operations import DOWNLOAD, STORY, Ask
 from service.domain.ports.media import MediaFiles
 from service.domain.stories import owner_of
 from service.domain.targets import MEDIA_URL, STORY_ID, Target
+from service.egress.patience import within
 from workers.sources.contract import Found, GoOn, Source, always
 
 # An address alone does not tell whose file it is.
@@ -32,16 +34,22 @@ class WithFiles:
     """A Source that knows what another one does, and where the files of its stories are.
 
     ``somebody_opted_out`` tells whether there is anybody whose files are not served: then an address of the
-    CDN that tells its story costs a call to learn whose it is.
+    CDN that tells its story costs a call to learn whose it is. ``seconds`` is how long one fetch may take in
+    all, whatever it is made of.
     """
 
     def __init__(
-        self, source: Source, media: MediaFiles, somebody_opted_out: Callable[[], bool] = lambda: False
+        self,
+        source: Source,
+        media: MediaFiles,
+        somebody_opted_out: Callable[[], bool] = lambda: False,
+        seconds: float = math.inf,
     ) -> None:
         self.name = source.name
         self._source = source
         self._media = media
         self._somebody_opted_out = somebody_opted_out
+        self._seconds = seconds
 
     def serves(self, ask: Ask) -> bool:
         """See `Source.serves`."""
@@ -53,7 +61,8 @@ class WithFiles:
         """See `Source.fetch`."""
         if not self.serves(ask):
             raise UpstreamFailed("No source of this service can answer this.", retry=Retry.NEVER)
-        return self._source.fetch(ask) if ask.operation != DOWNLOAD else self._file(ask.target)
+        with within(self._seconds):
+            return self._source.fetch(ask) if ask.operation != DOWNLOAD else self._file(ask.target)
 
     def reels(self, usernames: Sequence[str], go_on: GoOn = always) -> dict[str, Found | FetchError]:
         """See `Source.reels`."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import structlog
 
 from service.domain.errors import FetchError, Retry, UpstreamFailed, UpstreamTimeout
+from service.egress.patience import within
 from service.upstreams import is_loopback
+from workers.sources import bounds
 from workers.sources.verdicts import drifted
 
 log = structlog.get_logger(__name__)
@@ -29,16 +32,29 @@ def open_client(
     headers: httpx.Headers | dict[str, str] | None = None,
     on_response: Callable[[httpx.Response], None] | None = None,
 ) -> httpx.Client:
-    """Return a client that threads may share; timeouts in seconds. Proxies are not asked about loopback."""
-    return httpx.Client(
+    """Return a client that threads may share; timeouts in seconds. Proxies are not asked about loopback.
+
+    What it gets is bounded in size and time, see `bounds`.
+    """
+    client = _Client(
         base_url=base_url,
         timeout=httpx.Timeout(read_timeout, connect=connect_timeout),
         headers=headers,
-        event_hooks={"response": [on_response]} if on_response else None,
+        event_hooks={"response": [bounds.read_response, *([on_response] if on_response else [])]},
         trust_env=not is_loopback(base_url),
         # As many as there are threads; a thread that waits for another's connection would time out.
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
     )
+    bounds.keep_time(client)
+    return client
+
+
+class _Client(httpx.Client):
+    """A client whose every call, the body of its answer included, takes as long as both timeouts together."""
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        with within((self.timeout.connect or 0) + (self.timeout.read or 0)):
+            return super().send(request, **options)
 
 
 def translate(error: Exception) -> FetchError:

@@ -23,6 +23,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 redis.call('HINCRBY', KEYS[1], 'tries', ARGV[8])
+if ARGV[8] == '0' then
+  redis.call('HINCRBY', KEYS[1], 'spared', 1)
+end
 redis.call('HSET', KEYS[1], 'status', ARGV[3], 'recorded', ARGV[2])
 redis.call('HDEL', KEYS[1], 'lease_until')
 redis.call('RPUSH', KEYS[2], ARGV[5])

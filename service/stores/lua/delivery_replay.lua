@@ -13,7 +13,7 @@ if tonumber(state[2] or 0) > now then
   return 'running'
 end
 redis.call('HSET', KEYS[1], 'status', 'pending', 'tries', 0, 'started_at', now, 'next_at', now)
-redis.call('HDEL', KEYS[1], 'ended_at', 'lease_until')
+redis.call('HDEL', KEYS[1], 'ended_at', 'lease_until', 'spared')
 -- A deliverer that outlived its lease must not count its late attempt against the new schedule.
 redis.call('HINCRBY', KEYS[1], 'fence', 1)
 if not state[3] then
