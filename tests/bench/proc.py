@@ -1,9 +1,10 @@
-"""What processes have used, from /proc: CPU seconds and resident memory of everything in a session."""
+"""What processes have used, from /proc: CPU seconds, resident memory and sockets of all in a session."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -31,7 +32,20 @@ def resident_bytes(session: int) -> int:
     return sum(int(fields[_RSS]) for fields in _members(session)) * _PAGE
 
 
+def open_sockets(session: int) -> int:
+    """Return how many sockets a session's processes have open."""
+    found = set()
+    for folder, _ in _members_in(session):
+        with suppress(OSError):  # it ended meanwhile, or a file was closed
+            found.update(os.readlink(each) for each in (folder / "fd").iterdir())
+    return sum(link.startswith("socket:") for link in found)
+
+
 def _members(session: int) -> Iterator[list[str]]:
+    return (fields for _, fields in _members_in(session))
+
+
+def _members_in(session: int) -> Iterator[tuple[Path, list[str]]]:
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
@@ -42,4 +56,4 @@ def _members(session: int) -> Iterator[list[str]]:
         except OSError:
             continue  # it ended meanwhile
         if int(fields[_SESSION]) == session:
-            yield fields
+            yield folder, fields
