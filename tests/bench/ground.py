@@ -25,8 +25,9 @@ from rich.console import Console
 from service.actions import accounts as actions
 from service.actions.batch import cancel_batch
 from service.domain import ids
-from service.domain.batches import EACH, BatchSubmission
+from service.domain.batches import BatchSubmission
 from service.domain.namelists import Entry
+from service.domain.operations import STORIES
 from service.domain.ports import Services
 from service.domain.requests import INTERACTIVE, Submission
 from service.domain.targets import named
@@ -34,15 +35,16 @@ from service.stores import keys
 from tests.bench import programs
 from tests.bench.heaviest import Known
 from tests.bench.lab import wait_until
-from tests.bench.proc import open_sockets, resident_bytes
+from tests.bench.proc import connections, resident_bytes
 from tests.conftest import await_true
 from tests.e2e.clients import Customer
 from tests.e2e.stack import Stack, leaving_nothing, new_address
 from tests.webhooks.fast_receiver import FastReceiver, fast_receiver
 
-NEIGHBOURS = 10  # accounts, so that none of them reaches the limits as they come
+NEIGHBOURS = 30  # accounts, so that none of them reaches the limits as they come, also in an hour
 SAMPLE_EVERY = 0.2
 MEASURED_MOST = 300  # keys of a kind whose size is asked for; the others are taken to be like them
+MEDIA_BYTES = 4 * 1024 * 1024  # of each photo and video: more than buffers take
 PASSWORD = "a long enough password"
 START_LIMIT = 60.0
 
@@ -86,10 +88,10 @@ class Answers:
 
 @dataclass
 class Watched:
-    """The most memory (bytes) of the web process and its children, and their sockets by time (s)."""
+    """The most memory (bytes) of the web process and its children, and its connections by time (s)."""
 
     peak: int = 0
-    sockets: list[tuple[float, int]] = field(default_factory=list)
+    connections: list[tuple[float, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,12 @@ class Census:
     """What the store holds: bytes in all, without buffers; keys, and about how many bytes, by kind."""
 
     used: int
-    counts: Counter[str]
-    sizes: Counter[str]
+    counts: dict[str, int]
+    sizes: dict[str, int]
 
     @property
     def keys(self) -> int:
-        return self.counts.total()
+        return sum(self.counts.values())
 
 
 class Ground:
@@ -135,12 +137,14 @@ class Ground:
 
     def prepare(self, sizes: Prepared) -> Known:
         """Let the besieging account have much to look at."""
+        self.stack.simulator.knobs(media_bytes=MEDIA_BYTES)
         self.have_credits(sizes.items + sizes.huge + 1_000)
         batch_id = self._batch(f"siege{number:05d}" for number in range(sizes.items))
         huge_batch_id = self._batch(f"huge_siege{number:05d}" for number in range(sizes.huge))
         huge = self._stories("huge_siege00000")
         items = huge["data"]["items"]
-        film = next(item for item in items if item.get("video_versions"))
+        # The last one is the newest, and there for long.
+        film = [item for item in items if item.get("video_versions")][-1]
         kept = self._stories("instagram", archive=True)["data"]["items"]
         archived = urlsplit(next(item["archiveUrl"] for item in kept if "archiveUrl" in item))
         hook = f"http://{self.receiver.hosts[0]}/hook"
@@ -174,11 +178,23 @@ class Ground:
         shard, now = ids.shard_in(self.account_id), self.services.clock()
         request_id, batch_id = ids.new_id(ids.REQUEST, shard, now), ids.new_batch_id(shard, now)
         self.services.requests.submit(
-            Submission(request_id, self.account_id, "stories", named("siege"), INTERACTIVE, hold=0)
+            Submission(
+                request_id=request_id,
+                account_id=self.account_id,
+                operation=STORIES,
+                target=named("siege"),
+                queue=INTERACTIVE,
+                hold=0,
+            )
         )
-        entries = [Entry(1, "siege")]
         self.services.batches.submit(
-            BatchSubmission(batch_id, self.account_id, "stories", entries, 0, None, EACH, 0)
+            BatchSubmission(
+                batch_id=batch_id,
+                account_id=self.account_id,
+                operation=STORIES,
+                entries=[Entry(1, "siege")],
+                hold=0,
+            )
         )
         self.services.requests.claim(request_id)
         self.services.requests.claim(ids.item_of(batch_id, 1), batch_id)
@@ -258,12 +274,12 @@ class Ground:
     def watched(self) -> Iterator[Watched]:
         """Watch the web process for as long as the block runs."""
         seen, over, begun = Watched(), threading.Event(), time.monotonic()
-        session = self.stack.pid("web")
+        session, port = self.stack.pid("web"), int(self.address.rpartition(":")[2])
 
         def watch() -> None:
             while not over.wait(SAMPLE_EVERY):
                 seen.peak = max(seen.peak, resident_bytes(session))
-                seen.sockets.append((time.monotonic() - begun, open_sockets(session)))
+                seen.connections.append((time.monotonic() - begun, connections(port)))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -279,7 +295,7 @@ class Ground:
         told = redis.info("memory")
         used = told["used_memory"] - told["mem_clients_normal"] - told["mem_aof_buffer"]
         counts: Counter[str] = Counter()
-        sizes: Counter[str] = Counter()
+        sizes: dict[str, int] = {}
         some: dict[str, list[str]] = {}
         for key in redis.scan_iter(count=1_000):
             name = kind(key)
@@ -292,7 +308,7 @@ class Ground:
                 pipe.memory_usage(key)
             known = [size for size in pipe.execute() if size]
             sizes[name] = int(sum(known) / max(len(known), 1) * counts[name])
-        return Census(used, counts, sizes)
+        return Census(used, dict(counts), sizes)
 
 
 def kind(key: str) -> str:

@@ -131,6 +131,10 @@ def _fetches(known: Known) -> Iterator[Call]:
         yield Call("POST", route, route, "waits for a new result", anew, holds=True)
         yield Call("POST", route, route, "64 KiB of lists in lists", nested(BODY_MOST, next(iter(target))))
     stories = "/api/instagram/stories"
+    unknown = filled('"a":1,', BODY_MOST, first='{"username":"nasa",', last='"b":1}')
+    yield Call("POST", stories, stories, "64 KiB of the same unknown field", unknown)
+    many = "{" + ",".join(f'"{number}":1' for number in range(BODY_MOST // 10)) + "}"
+    yield Call("POST", stories, stories, "64 KiB of unknown fields", many)
     slow = json.dumps({"username": f"{SLOW}{NUMBER}", "maxAge": 0})
     wait = {"Prefer": "wait=60"}
     yield Call("POST", stories, stories, "waits 60 s for a slow account", slow, headers=wait, holds=True)
@@ -202,8 +206,8 @@ def _watches(known: Known) -> Iterator[Call]:
     new = {"username": f"s{NUMBER}_watched", "every": "5m", "webhookUrl": known.hanging_hook}
     yield Call("GET", "/api/watches", "/api/watches?limit=100", "the longest page")
     yield Call("POST", "/api/watches", "/api/watches", "another one", json.dumps(new), headers=LONG_KEY)
-    cron = json.dumps({**new, "every": ",".join(["0-59/1"] * 12) + " * * * *"})
-    yield Call("POST", "/api/watches", "/api/watches", "a long cron expression", cron)
+    cron = json.dumps({**new, "every": "0 0 29 2 *"})
+    yield Call("POST", "/api/watches", "/api/watches", "one that runs every four years", cron)
     yield Call("GET", one, path, "")
     yield Call("DELETE", one, "/api/watches/" + "w" * 2_000, "a long wrong id")
     for verb in ("pause", "resume", "run"):
@@ -213,7 +217,7 @@ def _watches(known: Known) -> Iterator[Call]:
 def _webhooks(known: Known) -> Iterator[Call]:
     base = "/api/webhooks"
     one, path = f"{base}/deliveries/{{delivery_id}}", f"{base}/deliveries/{known.delivery_id}"
-    nothing = f"{base}/deliveries?status=failed&limit=100"
+    nothing = f"{base}/deliveries?status=gone&limit=100"
     yield Call("GET", f"{base}/deliveries", nothing, "filters that match nothing")
     yield Call("GET", one, path, "")
     yield Call("POST", f"{one}/replay", f"{path}/replay", "again and again")
@@ -235,6 +239,7 @@ def _accounts(known: Known) -> Iterator[Call]:
     yield Call("POST", login, login, "nobody's address", credentials(f"s{NUMBER}@example.com"))
     yield Call("POST", login, login, "somebody's address", credentials(known.email))
     yield Call("POST", login, login, "a text that is no address", credentials(f"{NUMBER}{'a' * 240}"))
+    yield Call("POST", login, login, "64 KiB of lists in lists", nested(BODY_MOST, "email"))
     yield Call("POST", register, register, "a new address", credentials(f"r{NUMBER}@example.com"))
     yield Call("GET", "/keys", "/keys", "")
     yield Call("POST", "/keys", "/keys", "another one", json.dumps({"name": "n" * 100}))
@@ -263,9 +268,8 @@ def _hiker(known: Known) -> Iterator[Call]:
             "&amount=10000&force=on" if route.lists else ""
         )
         yield Call("GET", route.path, f"{route.path}?{query}", "a huge account, anew", holds=True)
-    for by in ("url", "code"):
-        path = f"/v1/share/by/{by}"
-        yield Call("GET", path, f"{path}?{by}={'a' * 8_000}", "a long text")
+    for by, value in (("url", "https://www.instagram.com/s/" + "a" * 1_900), ("code", "a" * 8_000)):
+        yield Call("GET", f"/v1/share/by/{by}", f"/v1/share/by/{by}?{by}={value}", "a long text")
     yield Call("GET", "/sys/balance", "/sys/balance", "")
 
 

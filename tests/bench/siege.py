@@ -32,7 +32,8 @@ from tests.bench import programs
 from tests.bench.ground import Answers, Census, Ground, Prepared, by_class, ground, load, table, tell
 from tests.bench.heaviest import Call, Known, heaviest, routes
 
-STRANGER, POOR, CUSTOMER = "a stranger", "a customer without credits", "a customer with credits"
+STRANGER, POOR, CUSTOMER = "stranger", "without-credits", "with-credits"
+NAMES = {STRANGER: "a stranger", POOR: "a customer without credits", CUSTOMER: "a customer with credits"}
 CREDITS = {STRANGER: 0, POOR: 0, CUSTOMER: 30_000}
 WRONG_KEY = "Bearer sk_live_0000000000000000000000000000000000000000000000"
 BESIDE = ("healthz", "accept", "sync")
@@ -77,12 +78,12 @@ class Row:
     def grew(self) -> str:
         """Tell which kinds of keys grew most, about how many KiB and by how many keys."""
         grown = {
-            name: size - self.before.sizes[name]
+            name: size - self.before.sizes.get(name, 0)
             for name, size in self.settled.sizes.items()
-            if size > self.before.sizes[name]
+            if size > self.before.sizes.get(name, 0)
         }
         most = sorted(grown, key=lambda name: -grown[name])[:GREW_MOST]
-        counts = {name: self.settled.counts[name] - self.before.counts[name] for name in most}
+        counts = {name: self.settled.counts[name] - self.before.counts.get(name, 0) for name in most}
         return "; ".join(f"`{name}` {grown[name] // 1024:+,} KiB, {counts[name]:+,}" for name in most)
 
     def to_json(self) -> dict[str, Any]:
@@ -104,11 +105,11 @@ class Siege:
         calls = self._chosen()
         for who in self._given.callers:
             if not self._given.by_route:
-                found.append(self._scenario(who, who, calls))
+                found.append(self._scenario(NAMES[who], who, calls))
                 continue
             for operation in routes(calls):
                 some = [call for call in calls if call.operation == operation]
-                found.append(self._scenario(f"{who}, {' '.join(operation)}", who, some))
+                found.append(self._scenario(f"{NAMES[who]}, {' '.join(operation)}", who, some))
         return found
 
     def _chosen(self) -> list[Call]:

@@ -21,6 +21,7 @@ from tests.bench import drip, healthy, siege, slow_clients
 from tests.bench.besiege import Siege
 from tests.bench.ground import by_class, kind, table
 from tests.bench.heaviest import BATCH_MOST, BODY_MOST, NUMBER, Call, Known, heaviest, names, routes
+from tests.bench.proc import connections
 from tests.webhooks.fast_receiver import fast_receiver
 from tests.webhooks.support import Server, answering
 
@@ -175,6 +176,14 @@ def test_a_slow_client_drips_and_tells_when_it_was_hung_up_on() -> None:
     assert len(found["cut"]) == 1
 
 
+def test_connections_of_a_port_are_counted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert connections(port) == 0
+        with socket.create_connection(("127.0.0.1", port)):
+            assert connections(port) == 1
+
+
 # --- what is made of it -----------------------------------------------------------------------------
 
 
@@ -226,7 +235,7 @@ def test_a_route_can_be_besieged_by_itself(tmp_path: Path) -> None:
     assert siege.main([*sizes, "--callers", siege.CUSTOMER, "--json", str(file)]) == 0
     _, *rows = json.loads(file.read_text(encoding="utf-8"))
     assert [row["name"] for row in rows] == [
-        f"{siege.CUSTOMER}, {method} /keys" for method in ("GET", "POST")
+        f"a customer with credits, {method} /keys" for method in ("GET", "POST")
     ]
 
 
