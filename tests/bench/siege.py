@@ -100,7 +100,7 @@ class Siege:
         self._key = f"Bearer {field.customer.api_key}"
 
     def rows(self) -> list[Row]:
-        self._alone(5.0)  # until everything is warm
+        self._alone(min(5.0, self._given.seconds))  # until everything is warm
         found = [self._alone(self._given.seconds)]
         calls = self._chosen()
         for who in self._given.callers:
@@ -193,14 +193,16 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    given = options(arguments)
-    rows = measure(given)
+def report(rows: Sequence[Row], file: Path | None) -> None:
+    """Print both tables, and write all figures as JSON."""
     tell(f"{load()}\n\n{markdown(rows)}")
-    if given.json:
-        found = [row.to_json() for row in rows]
-        given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return 0
+    if file:
+        file.write_text(json.dumps([row.to_json() for row in rows], indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    given = options()
+    report(measure(given), given.json)
 
 
 def stop(number: int, _: object) -> None:
@@ -210,4 +212,4 @@ def stop(number: int, _: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, stop)
-    sys.exit(main())
+    main()

@@ -144,19 +144,25 @@ def measured(field: Ground, way: Way | None, given: argparse.Namespace, seconds:
     return Row(name, came, seen, found)
 
 
+def rows_of(field: Ground, known: Known, given: argparse.Namespace) -> list[Row]:
+    """Measure the ways that are asked for, by default all of them, after nobody."""
+    field.have_credits(10_000)
+
+    def fresh() -> str:
+        return field.stack.customer(credits=1_000).api_key
+
+    every = ways(known, field.customer.api_key, fresh, field.address)
+    measured(field, None, given, min(5.0, given.seconds))  # until everything is warm
+    rows = [measured(field, None, given, given.seconds)]
+    for letter in given.only or every:
+        rows.append(measured(field, every[letter], given, given.seconds))
+        tell(table(rows[-1].cells(), ()).partition("\n")[0], to=sys.stderr)
+    return rows
+
+
 def measure(given: argparse.Namespace) -> list[Row]:
     with ground() as field:
-        known = field.prepare(Prepared(given.items, given.huge, 0))
-        field.have_credits(10_000)
-        every = ways(
-            known, field.customer.api_key, lambda: field.stack.customer(1_000).api_key, field.address
-        )
-        measured(field, None, given, 5.0)  # until everything is warm
-        rows = [measured(field, None, given, given.seconds)]
-        for letter in given.only or every:
-            rows.append(measured(field, every[letter], given, given.seconds))
-            tell(table(rows[-1].cells(), ()).partition("\n")[0], to=sys.stderr)
-    return rows
+        return rows_of(field, field.prepare(Prepared(given.items, given.huge, 0)), given)
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -178,16 +184,18 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    given = options(arguments)
-    rows = measure(given)
+def report(rows: Sequence[Row], file: Path | None) -> None:
+    """Print the table, and write all figures as JSON."""
     tell(f"{load()}\n\n{markdown(rows)}")
-    if given.json:
-        found = [asdict(row) for row in rows]
-        given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return 0
+    if file:
+        file.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    given = options()
+    report(measure(given), given.json)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, stop)
-    sys.exit(main())
+    main()
