@@ -26,6 +26,7 @@ from typing import Any
 from tests.bench.heaviest import NUMBER
 
 TIMEOUT = 90.0
+ENDING_LIMIT = 10.0  # seconds; who is still connecting then ends with the process
 KEPT = 4_096  # bytes of an answer that are looked at
 
 
@@ -35,6 +36,8 @@ class Caller:
     def __init__(self, address: str) -> None:
         self._address = address
         self._connection: http.client.HTTPConnection | None = None
+        # http.client lets go of it before an answer that ends the connection is read.
+        self._line: socket.socket | None = None
         self._buffer = bytearray(65_536)
 
     def call(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[str, bytes]:
@@ -42,6 +45,9 @@ class Caller:
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT)
         try:
+            if self._connection.sock is None:
+                self._connection.connect()
+            self._line = self._connection.sock
             with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it hung up
                 self._connection.request(method, path, body or None, dict(headers))
             answer = self._connection.getresponse()
@@ -58,16 +64,16 @@ class Caller:
         return kept
 
     def hang_up(self) -> None:
+        self._line = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def let_go(self) -> None:
         """End what another thread waits for here."""
-        connection = self._connection
-        if connection is not None and connection.sock is not None:
+        if (line := self._line) is not None:
             with suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                line.shutdown(socket.SHUT_RDWR)
 
 
 class Siege:
@@ -93,11 +99,13 @@ class Siege:
         for thread in threads:
             thread.start()
         time.sleep(self._seconds)  # the time it is about
-        while any(thread.is_alive() for thread in threads):
+        given_up = self._until + ENDING_LIMIT
+        while any(thread.is_alive() for thread in threads) and time.monotonic() < given_up:
             for caller in self._callers:
                 caller.let_go()
             threads[-1].join(0.1)
-        return {name: dict(counts) for name, counts in self._statuses.items()}
+        with self._lock:
+            return {name: dict(counts) for name, counts in self._statuses.items()}
 
     def _work(self, number: int, caller: Caller) -> None:
         chance = random.Random(number)

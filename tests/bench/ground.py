@@ -241,11 +241,11 @@ class Ground:
 
     def settle(self, seconds: float) -> None:
         """Take back what the besieging account still has open, and let the workers come to an end."""
+        deadline = time.monotonic() + seconds
         page = self.services.batches.page(self.account_id, cursor=None, limit=100)
         for batch in page.items:
-            if not batch.is_final:
+            if not batch.is_final and time.monotonic() < deadline:
                 cancel_batch(self.services, self.account_id, batch.batch_id)
-        deadline = time.monotonic() + seconds
         while self.stack.redis.zcard(keys.BULK_QUEUE) and time.monotonic() < deadline:
             time.sleep(0.2)  # between two looks
 

@@ -212,6 +212,8 @@ def test_a_table_is_markdown() -> None:
 
 # --- the whole way ------------------------------------------------------------------------------------
 
+A_WHOLE_STACK = pytest.mark.timeout(360)  # a few seconds' load on it, and the web process started again
+
 
 @pytest.fixture(scope="module")
 def besieged_ground() -> Iterator[tuple[Ground, Known]]:
@@ -219,6 +221,7 @@ def besieged_ground() -> Iterator[tuple[Ground, Known]]:
         yield field, field.prepare(Prepared(items=3, huge=2, ledger=3))
 
 
+@A_WHOLE_STACK
 def test_a_small_siege_is_measured(
     besieged_ground: tuple[Ground, Known], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -234,6 +237,7 @@ def test_a_small_siege_is_measured(
     assert sum(nobody["beside"]["accept"]["statuses"].values()) == 5
 
 
+@A_WHOLE_STACK
 def test_a_route_can_be_besieged_by_itself(besieged_ground: tuple[Ground, Known]) -> None:
     sizes = shlex.split("--seconds 1 --at-once 2 --settle 0 --callers with-credits --by-route --only /keys")
     _, *rows = siege.Siege(*besieged_ground, siege.options(sizes)).rows()
@@ -242,6 +246,7 @@ def test_a_route_can_be_besieged_by_itself(besieged_ground: tuple[Ground, Known]
     ]
 
 
+@A_WHOLE_STACK
 def test_slow_clients_are_measured(
     besieged_ground: tuple[Ground, Known], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
