@@ -41,7 +41,15 @@ class Caller:
         self._buffer = bytearray(65_536)
 
     def call(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[str, bytes]:
-        """Return the status and the beginning of the answer; ``none`` where there is no whole answer."""
+        """Return the status and the beginning of the answer; ``none`` where there is no whole answer.
+
+        A server may close a connection between two calls: then the call is made once more, on a new one.
+        """
+        used = self._connection is not None
+        found = self._once(method, path, body, headers)
+        return self._once(method, path, body, headers) if used and found[0] == "none" else found
+
+    def _once(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[str, bytes]:
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT)
         try:
