@@ -1,4 +1,4 @@
-"""What processes have used, from /proc: CPU seconds and resident memory of everything in a session."""
+"""What processes have used, from /proc: CPU seconds and memory of all in a session; connections."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 # Where `man 5 proc_pid_stat` counts from 1: 6 session, 14 to 17 CPU, own and of children that ended, 24 rss.
 _SESSION, _CPU, _RSS = 3, slice(11, 15), 21
 _OWN_CPU = slice(11, 13)
+_OPEN = {"01", "08"}  # ESTABLISHED, CLOSE_WAIT
 
 
 def cpu_seconds(session: int) -> float:
@@ -29,6 +30,13 @@ def cpu_seconds_of(pid: int) -> float:
 def resident_bytes(session: int) -> int:
     """Return the resident memory of a session's processes; what they share is counted in each."""
     return sum(int(fields[_RSS]) for fields in _members(session)) * _PAGE
+
+
+def connections(port: int) -> int:
+    """Return how many connections over IPv4 a port of this machine has that its server has not closed."""
+    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    fields = (line.split(None, 4) for line in lines)
+    return sum(each[1].endswith(f":{port:04X}") and each[3] in _OPEN for each in fields)
 
 
 def _members(session: int) -> Iterator[list[str]]:
