@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from threading import Event
 from typing import Any
 
+import structlog
 from flask import Flask, Response, redirect, request, send_from_directory
 from swagger_ui_bundle import swagger_ui_path
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -33,6 +34,8 @@ from service.api.specification import documented_api
 from service.config import Settings
 from service.domain.admission import Admission
 from service.domain.ports import Services
+
+log = structlog.get_logger(__name__)
 
 
 class _App(Flask):
@@ -81,9 +84,12 @@ def create_app(
 
 def _trust_proxies(app: Flask, hops: int) -> None:
     """Take scheme and host from as many proxies as are trusted, and the address of the caller."""
-    inner = app.wsgi_app
+    inner, told = app.wsgi_app, Event()
 
     def addressed(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if not hops and "HTTP_X_FORWARDED_FOR" in environ and not told.is_set():
+            told.set()
+            log.warning("http.proxy_not_trusted", header="X-Forwarded-For", set="TRUSTED_PROXIES=1")
         environ["REMOTE_ADDR"] = caller_address(environ, hops)
         return inner(environ, start_response)
 

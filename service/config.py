@@ -288,8 +288,8 @@ def _limit(name: str, text: str) -> Limit:
         raise ConfigurationError(f"{name}: {text!r} is not like '60/minute', '1000/hour' or '5/10s'")
     seconds = int(match.group(3)) if match.group(3) else _WINDOWS[match.group(2)]
     count = int(match.group(1))
-    if not 1 <= count <= MANY or not 1 <= seconds <= LONGEST:
-        raise ConfigurationError(f"{name}: {text!r}: 1 to {MANY} in a window of 1 to {LONGEST} seconds")
+    if not 1 <= count <= LARGEST or not 1 <= seconds <= LONGEST:
+        raise ConfigurationError(f"{name}: {text!r}: 1 to {LARGEST} in a window of 1 to {LONGEST} seconds")
     return Limit(count, seconds)
 
 

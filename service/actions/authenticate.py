@@ -61,6 +61,9 @@ def log_in(
     if account.disabled:
         raise Forbidden("This account is disabled.")
     services.limits.login_succeeded(name, network_of(address))
+    if services.passwords.is_outdated(account.password_hash):
+        renewed = services.passwords.hash(password)
+        services.accounts.renew_password(account.account_id, account.password_hash, renewed)
     return services.tokens.issue(account), account
 
 

@@ -24,19 +24,6 @@ def caller_address(environ: Mapping[str, Any], proxies: int) -> str:
     return _parsed(entries[-proxies].strip()) or peer
 
 
-def network_of(address: str) -> str:
-    """Return what is counted as one caller: an IPv4 address, or the /64 of an IPv6 one."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
-
-
 def _parsed(text: str) -> str | None:
     """Return the address in ``text``; brackets and a port are taken off."""
     if len(text) > _LONGEST:

@@ -45,6 +45,7 @@ class Accounts:
         self._owners: dict[str, str] = {}
         self._key_add = scripts.load(redis, "key_add")
         self._key_touch = scripts.load(redis, "key_touch")
+        self._password_renew = scripts.load(redis, "password_renew")
         self._secret_rotate = scripts.load(redis, "secret_rotate")
 
     def create(self, email: str, password_hash: str) -> Account:
@@ -110,6 +111,9 @@ class Accounts:
             pipe.hset(keys.account(account_id), "password", password_hash)
             pipe.hincrby(keys.account(account_id), "token_version", 1)
             pipe.execute()
+
+    def renew_password(self, account_id: str, before: str, after: str) -> None:
+        self._password_renew(keys=[keys.account(account_id)], args=[before, after])
 
     def revoke_tokens(self, account_id: str) -> None:
         self._redis.hincrby(keys.account(account_id), "token_version", 1)

@@ -16,13 +16,14 @@ from urllib.parse import parse_qs
 import uvicorn
 
 from service import log
-from service.api.addresses import caller_address, network_of
+from service.api.addresses import caller_address
 from service.api.context import credential_in
 from service.api.costs import cost_of, is_public
 from service.api.hiker.errors import is_hiker_path
 from service.app import BATCH_PATH, create_app
 from service.bootstrap import build
 from service.config import Settings, load
+from service.domain.accounts import network_of
 from service.domain.admission import Admission
 from service.domain.errors import ConfigurationError
 from service.lifecycle import end_with_parent, run_children, settle_in

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import argon2
 import jwt
 import pytest
 from werkzeug.test import TestResponse
@@ -483,3 +484,32 @@ def test_a_customer_signs_out_everywhere(front: Front) -> None:
         assert_error(front.client.get("/api/credits", headers=bearer(token)), 401, "unauthorized")
     assert front.get("/api/credits").status_code == 200
     assert log_in(front).status_code == 200
+
+
+# --- hashes of before ------------------------------------------------------------------------------
+
+
+def test_a_login_renews_a_hash_of_other_parameters_and_ends_no_token(front: Front) -> None:
+    account_id = front.me.account.account_id
+    before = log_in(front).json["token"]
+    old = argon2.PasswordHasher(time_cost=2, memory_cost=64, parallelism=1).hash(PASSWORD)
+    front.services.accounts.renew_password(account_id, front.me.account.password_hash, old)
+
+    assert log_in(front, password="wrong wrong wrong").status_code == 401
+    assert front.services.accounts.get(account_id).password_hash == old
+    assert log_in(front).status_code == 200
+    renewed = front.services.accounts.get(account_id).password_hash
+    assert not front.services.passwords.is_outdated(renewed)
+    assert log_in(front).status_code == 200
+    assert front.services.accounts.get(account_id).password_hash == renewed
+    assert front.client.get("/api/credits", headers=bearer(before)).status_code == 200
+
+
+def test_a_proxy_that_is_not_trusted_is_told_of_once(
+    front: Front, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(3):
+        front.client.get("/healthz", headers={"X-Forwarded-For": "6.6.6.6"})
+    said = caplog.text + "".join(capsys.readouterr())
+    assert said.count("http.proxy_not_trusted") == 1
+    assert "TRUSTED_PROXIES" in said

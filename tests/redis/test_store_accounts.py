@@ -97,6 +97,17 @@ def test_disabling_an_account_revokes_its_tokens_and_enabling_brings_none_back(
     assert len(set(versions)) == 3
 
 
+def test_a_hash_is_renewed_unless_the_password_was_changed_meanwhile(
+    accounts: Accounts, anna: Account
+) -> None:
+    accounts.renew_password(anna.account_id, "another hash", "renewed")
+    assert accounts.get(anna.account_id) == anna
+    accounts.renew_password(anna.account_id, anna.password_hash, "renewed")
+    renewed = accounts.get(anna.account_id)
+    assert renewed is not None
+    assert (renewed.password_hash, renewed.token_version) == ("renewed", anna.token_version)
+
+
 def test_a_new_password_revokes_the_tokens(accounts: Accounts, anna: Account) -> None:
     accounts.set_password(anna.account_id, "new hash")
     account = accounts.get(anna.account_id)

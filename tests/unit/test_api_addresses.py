@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.addresses import caller_address, network_of
+from service.api.addresses import caller_address
 
 PEER = "10.0.0.9"
 
@@ -32,18 +32,3 @@ PEER = "10.0.0.9"
 def test_the_entry_of_the_outermost_trusted_proxy_counts(proxies: int, forwarded: str, address: str) -> None:
     environ = {"REMOTE_ADDR": PEER, "HTTP_X_FORWARDED_FOR": forwarded}
     assert caller_address(environ, proxies) == address
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("6.6.6.6", "6.6.6.6"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
-        ("::ffff:6.6.6.6", "6.6.6.6"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("", ""),
-    ],
-)
-def test_a_network_is_counted_as_one(address: str, network: str) -> None:
-    assert network_of(address) == network

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import argon2
 import jwt
 import pytest
 import time_machine
@@ -227,3 +228,14 @@ def test_what_is_encrypted_at_rest_is_read_with_the_same_secret_key_only() -> No
     assert at_rest("s" * 32).decrypt(token) == b"whsec_abc"
     with pytest.raises(InvalidToken):
         at_rest("t" * 32).decrypt(token)
+
+
+def test_a_check_takes_little_memory_and_a_hash_of_before_is_still_known_and_outdated(
+    passwords: Passwords,
+) -> None:
+    before = argon2.PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=4).hash("correct horse")
+    assert passwords.verify(before, "correct horse")
+    assert passwords.is_outdated(before)
+    after = passwords.hash("correct horse")
+    assert not passwords.is_outdated(after)
+    assert argon2.extract_parameters(after).memory_cost <= 20_000  # KiB
