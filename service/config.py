@@ -33,7 +33,7 @@ SECRET_MIN = 32
 # What the store and its scripts can count with: seconds that become milliseconds, and numbers of things.
 LONGEST = 10 * 366 * 86_400
 MANY = 1_000_000
-LARGEST = 2**40  # bytes
+LARGEST = 2**40  # bytes, or calls in a window
 # One fetch may take as many: it looks by a remembered id, finds that outdated, and starts over.
 BUDGET_MIN = 3
 # Of a lease, for fetching; the rest is for telling what came.
