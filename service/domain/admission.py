@@ -16,8 +16,8 @@ from threading import Lock
 from service.domain.errors import RateLimited, TooBusy
 
 SHARES = 4  # one holder's share is a quarter
-QUEUED_MOST = 256
-QUEUED_MOST_EACH = QUEUED_MOST // SHARES
+QUEUED_MOST = 1_024
+QUEUED_MOST_EACH = QUEUED_MOST // 2
 RETRY_AFTER = 2
 
 
@@ -186,11 +186,11 @@ STRANGER = "calls without a valid key"
 # Seconds a caller waits for a place.
 PATIENCE = {LOOK: 5.0, WORK: 5.0, HEAVY: 10.0, HASH: 2.0, LINK: 10.0, STRANGER: 5.0}
 # More threads than this at a time would only wait for the interpreter's lock.
-PLACES = {LOOK: 8, WORK: 8, HEAVY: 2, HASH: min(os.cpu_count() or 1, 4), LINK: 12, STRANGER: 4}
+PLACES = {LOOK: 8, WORK: 8, HEAVY: 1, HASH: min(os.cpu_count() or 1, 4), LINK: 12, STRANGER: 4}
 SPARE_THREADS = 4
-BODIES_MOST = 48 * 1024 * 1024  # bytes of the bodies of calls and answers under way, small ones aside
+BODIES_MOST = 32 * 1024 * 1024  # bytes of the bodies of calls and answers under way, small ones aside
 KNOWN_MOST = 10_000
-REFUSED_SECONDS = 0.1  # for which a refused stranger's place is kept: who guesses keys has to wait
+REFUSED_SECONDS = 0.02  # for which a refused stranger's place is kept: who guesses keys has to wait
 
 
 class Place:

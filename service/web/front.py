@@ -87,10 +87,15 @@ class Front:
         """Return the call with the holder whose share it takes: an account, or else an address."""
         path = environ["PATH_INFO"]
         cost = self._house.cost_of(environ["REQUEST_METHOD"], path)
-        account = self._admission.callers.account_of(self._house.credential_of(environ))
-        if account is None and cost != FREE and not self._house.is_public(path):
-            cost = STRANGER
-        return Call(environ, line, account or self._house.address_of(environ), cost)
+        credential = self._house.credential_of(environ)
+        account = self._admission.callers.account_of(credential)
+        if account is not None:
+            return Call(environ, line, account, cost)
+        address = self._house.address_of(environ)
+        if cost == FREE or self._house.is_public(path):
+            return Call(environ, line, address, cost)
+        # Who has a key that is new here does not queue behind those who have none.
+        return Call(environ, line, address if credential else f"{address}, without a key", STRANGER)
 
     async def _answer(self, one: Call, body: Body) -> Answer:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import signal
+import sys
 import socket
 import threading
 from collections.abc import Mapping
@@ -69,6 +70,9 @@ def _serve_as_child(listener: socket.socket) -> None:
     settings = load()
     log.configure(settings.log_level, settings.log_format)
     serve(listener, settings)
+
+
+sys.setswitchinterval(0.001)
 
 
 def serve(listener: socket.socket, settings: Settings) -> None:

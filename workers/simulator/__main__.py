@@ -11,9 +11,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-# Werkzeug's threaded server rather than granian: all state is in memory, so one process is wanted, and
-# granian always adds a worker process. Tried: that one outlives a killed parent, and at SIGTERM it waits for
-# every call that hangs on purpose.
+# Werkzeug's threaded server: all state is in memory, so one process is wanted, and calls hang on purpose.
 from flask import Flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
