@@ -12,7 +12,7 @@ import os
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ from service.domain.credits import HOLD, LedgerEntry
 from service.domain.envelopes import timestamp
 from service.domain.errors import ConfigurationError, Conflict, ValidationFailed
 from service.domain.ports import Services
-from service.domain.ports.books import BackupStore
+from service.domain.ports.books import BackupStore, Sealing
 
 REQUESTS_AT_ONCE = 50
 # Idempotency keys live for a day; the rest is for clocks that differ.
@@ -100,7 +100,10 @@ def _pack(services: Services, file: IO[bytes]) -> Report:
     copier = _Copier(services.backups, services.clock())
     report = Report(Tally(copier.header.made_at), differences=copier.differences)
     sealer = Sealer()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
+    with (
+        services.sealing.seal(file) as sealed,
+        gzip.GzipFile(filename="", mode="wb", fileobj=sealed, compresslevel=6, mtime=0) as packed,
+    ):
         packed.write(sealer.header(copier.header))
         for record in copier.records():
             report.tally.add(record)
@@ -273,17 +276,27 @@ def _ledger(
 # --- restoring -----------------------------------------------------------------------------------
 
 
-def restore(services: Services, path: Path) -> Tally:
+UNSEALED = (
+    "{path} is a backup of an older version, neither encrypted nor signed: whoever could write to it can "
+    "have changed anything in it, password hashes and credits too, and one that was made up looks the same. "
+    "Restore it only if it was out of others' reach all the time, and make a new backup then."
+)
+
+
+def restore(services: Services, path: Path, warn: Callable[[str], object]) -> Tally:
     """Write a backup into an empty store; return what it holds.
 
-    Everything is checked before anything is written. Interrupted, it is finished by calling it again with
+    Everything is checked before anything is written. ``warn`` is told before that when the file is of an
+    older version, of which nobody can tell who made it. Interrupted, it is finished by calling it again with
     the same file. Raises ValidationFailed for a file that is no whole backup, ConfigurationError for one
     of another SECRET_KEY, Conflict when the store is not empty or in use, and StoreUnavailable.
     """
     store = services.backups
-    tally, digest = check(store, path)
+    tally, digest, sealed = check(services, path)
     _check_target(services, digest)
-    with _opened(path) as backup:
+    if not sealed:
+        warn(UNSEALED.format(path=path))
+    with _opened(services.sealing, path) as backup:
         store.begin(digest)
         store.write(backup.records())
         if backup.digest != digest:
@@ -292,21 +305,28 @@ def restore(services: Services, path: Path) -> Tally:
     return tally
 
 
-def check(store: BackupStore, path: Path) -> tuple[Tally, str]:
-    """Read a whole backup; return what it holds and its checksum. Raises as `restore` does."""
-    with _opened(path) as backup:
+def check(services: Services, path: Path) -> tuple[Tally, str, bool]:
+    """Read a whole backup; return what it holds, its checksum, and whether it is sealed.
+
+    Raises as `restore` does.
+    """
+    store = services.backups
+    with _opened(services.sealing, path) as backup:
         backup.header.check(newest_format=store.newest_format, key_check=store.key_check)
         tally = Tally(backup.header.made_at)
         for record in backup.records():
             tally.add(record)
-        return tally, backup.digest
+        return tally, backup.digest, backup.sealed
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Unsealer]:
+def _opened(sealing: Sealing, path: Path) -> Iterator[Unsealer]:
+    """Lend the lines of a backup, sealed or of an older version."""
     try:
-        with gzip.open(path, "rb") as file:
-            yield Unsealer(lambda: file.readline(LINE_MOST))
+        with path.open("rb") as file:
+            inner = sealing.open(file)
+            with gzip.GzipFile(fileobj=inner or file, mode="rb") as lines:
+                yield Unsealer(lambda: lines.readline(LINE_MOST), sealed=inner is not None)
     except EOFError:
         raise ValidationFailed(f"{path} is damaged: it ends too early.") from None
     except (gzip.BadGzipFile, zlib.error) as error:

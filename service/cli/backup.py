@@ -14,7 +14,7 @@ from service.actions.optouts import purge
 from service.bootstrap import build_for_restore
 from service.cli.admin import open_services
 from service.cli.optout import erased
-from service.cli.output import show
+from service.cli.output import complain, show
 from service.domain.audit import Difference
 from service.domain.backups import Tally
 
@@ -25,10 +25,10 @@ file_argument = click.argument("file", type=click.Path(path_type=Path))
 @file_argument
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 def backup(file: Path, force: bool) -> None:
-    """Write accounts, API keys, credits, requests and sessions to FILE.
+    """Write accounts, API keys, credits, requests and sessions to FILE, encrypted under SECRET_KEY.
 
-    Works while the service does. Keep FILE as private as the store. Exits with 1 when a ledger does not
-    add up; FILE is written all the same.
+    Works while the service does. Keep FILE and SECRET_KEY apart. Exits with 1 when a ledger does not add up;
+    FILE is written all the same.
     """
     report = actions.back_up(open_services(), file, force=force)
     click.echo(f"{file}: {_held_in(report.tally)}, {report.size} bytes")
@@ -40,10 +40,12 @@ def backup(file: Path, force: bool) -> None:
 def restore(file: Path) -> None:
     """Write the backup FILE into an empty store, while nothing else runs, and audit it.
 
-    FILE is checked first, and nothing is written when it is damaged. A restore that was interrupted is
-    finished by running it again. Exits with 1 when the audit finds a difference.
+    FILE is checked first, and nothing is written when it was changed or is damaged. Nobody can tell that of
+    one of an older version: that it is restored is a warning. A restore that was interrupted is finished by
+    running it again. Exits with 1 when the audit finds a difference.
     """
-    tally = actions.restore(build_for_restore(config.load(local=True), wait=2.0), file)
+    services = build_for_restore(config.load(local=True), wait=2.0)
+    tally = actions.restore(services, file, lambda text: complain(f"WARNING: {text}"))
     click.echo(f"{file} of {tally.made_at} restored: {_held_in(tally)}")
     services = open_services()
     if listed := services.optouts.list():

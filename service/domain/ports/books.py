@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import IO, Protocol
 
 from service.domain.backups import (
     AccountCopy,
@@ -102,4 +103,25 @@ class BackupStore(Protocol):
 
     def complete(self, data_format: int, shards: int) -> None:
         """Take the mark away."""
+        ...
+
+
+class Written(Protocol):
+    def write(self, data: bytes, /) -> int: ...
+    def flush(self) -> None: ...
+
+
+class Sealing(Protocol):
+    """Files that tell nothing and cannot be changed without SECRET_KEY."""
+
+    def seal(self, file: IO[bytes]) -> AbstractContextManager[Written]:
+        """Lend something to write to, which goes sealed into ``file``; that is whole at the end."""
+        ...
+
+    def open(self, file: IO[bytes]) -> IO[bytes] | None:
+        """Return what stands in a sealed file; None when it is none, with ``file`` at its begin.
+
+        Raises ConfigurationError for one of another SECRET_KEY, and ValidationFailed, also while it is
+        read, for one that was changed or is not whole.
+        """
         ...
