@@ -13,6 +13,7 @@ from redbeat.schedulers import acquire_distributed_beat_lock
 from redis.exceptions import LockError, RedisError
 
 from service.domain import ids
+from service.domain.errors import BrokenRow
 from service.domain.ports import Services
 from service.domain.requests import BULK
 from service.queue import CeleryQueue
@@ -113,5 +114,8 @@ def _is_active(services: Services, watch_id: str) -> bool:
     """Look again: a watch may have been added since the active ones were read."""
     if ids.shard_of(watch_id, ids.WATCH) is None:
         return False
-    watch = services.watches.get(watch_id)
+    try:
+        watch = services.watches.get(watch_id)
+    except BrokenRow:
+        return False
     return watch is not None and watch.is_active

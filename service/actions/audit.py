@@ -6,19 +6,22 @@ from dataclasses import dataclass, field
 
 from service.domain.audit import Difference, Fold
 from service.domain.batches import BatchRecord, Tally
+from service.domain.errors import BrokenRow
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
+from service.domain.rows import PassedOver
 
 
 @dataclass
 class Report:
-    """What an audit saw."""
+    """What an audit saw, and the rows it could not read."""
 
     accounts: int = 0
     entries: int = 0
     requests: int = 0
     differences: list[Difference] = field(default_factory=list)
     repaired: list[Difference] = field(default_factory=list)
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
 
 def audit(services: Services, *, repair: bool = False) -> Report:
@@ -28,25 +31,26 @@ def audit(services: Services, *, repair: bool = False) -> Report:
     called a difference.
     """
     report = Report()
-    for account in services.accounts.all():
+    for account in services.accounts.all(report.passed_over):
         report.accounts += 1
         _account(services, account.account_id, report, repair=repair)
     return report
 
 
 def _account(services: Services, account_id: str, report: Report, *, repair: bool) -> None:
-    books = services.books
+    books, tell = services.books, report.passed_over
     fold = Fold()
-    balance, last = books.closing(account_id)
+    balance, last = books.closing(account_id, tell)
     if last is not None:
-        for page in books.ledger(account_id, None, last):
+        for page in books.ledger(account_id, None, last, tell):
             fold.read(page)
-    fold.compare(account_id, balance)
-    for records in books.requests(account_id):
+    if balance is not None:
+        fold.compare(account_id, balance)
+    for records in books.requests(account_id, tell):
         report.requests += len(records)
         for record in records:
             _request(services, record, fold, last, report)
-    for batches in books.batches(account_id):
+    for batches in books.batches(account_id, tell):
         for batch in batches:
             _batch(services, batch, report)
     _holds(services, account_id, fold, last, report, repair=repair)
@@ -60,7 +64,7 @@ def _request(services: Services, record: RequestRecord, fold: Fold, last: str | 
         return
     charged = fold.settled.get(record.request_id)
     if charged is None and record.hold > 0:
-        charged = _settled_since(services, record, last)
+        charged = _settled_since(services, record, last, report)
     if (charged or 0) != record.charged or (charged is None and record.hold > 0):
         text = f"ended with {record.charged} charged, the ledger says {charged}"
         report.differences.append(Difference("charge", record.request_id, text))
@@ -71,7 +75,7 @@ def _request(services: Services, record: RequestRecord, fold: Fold, last: str | 
 def _batch(services: Services, batch: BatchRecord, report: Report) -> None:
     """Compare a batch's counts with its items; one that goes on while they are read is left for later."""
     tally = Tally()
-    for items in services.books.items(batch):
+    for items in services.books.items(batch, report.passed_over):
         for item in items:
             tally.add(item)
     if tally.fits(batch) or tally.total < batch.total:  # items that have passed their lifetime
@@ -88,10 +92,10 @@ def _open(services: Services, record: RequestRecord, report: Report) -> None:
         report.differences.append(Difference("unwatched", record.request_id, "open, but not swept"))
 
 
-def _settled_since(services: Services, record: RequestRecord, last: str | None) -> int | None:
+def _settled_since(services: Services, record: RequestRecord, last: str | None, report: Report) -> int | None:
     """Return what a request was charged in entries newer than ``last``, None when there are none."""
     later = Fold()
-    for page in services.books.ledger(record.account_id, last, "+"):
+    for page in services.books.ledger(record.account_id, last, "+", report.passed_over):
         later.read(entry for entry in page if entry.request_id == record.request_id)
     return later.settled.get(record.request_id)
 
@@ -100,10 +104,14 @@ def _holds(
     services: Services, account_id: str, fold: Fold, last: str | None, report: Report, *, repair: bool
 ) -> None:
     for request_id, amount in fold.open_holds.items():
-        record = services.requests.get(request_id)
+        try:
+            record = services.requests.get(request_id)
+        except BrokenRow as broken:  # whether it is open nobody can tell, so its hold stays
+            report.passed_over(broken)
+            continue
         if record is not None and not record.is_final:
             continue
-        if record is not None and _settled_since(services, record, last) is not None:
+        if record is not None and _settled_since(services, record, last, report) is not None:
             continue
         difference = Difference("stray_hold", request_id, f"{amount} held for a request that is not open")
         if repair and services.books.void_hold(account_id, request_id, amount):

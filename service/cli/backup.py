@@ -14,9 +14,10 @@ from service.actions.optouts import purge
 from service.bootstrap import build_for_restore
 from service.cli.admin import open_services
 from service.cli.optout import erased
-from service.cli.output import complain, show
+from service.cli.output import complain, show, tell_passed_over
 from service.domain.audit import Difference
 from service.domain.backups import Tally
+from service.domain.rows import PassedOver
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 
@@ -27,12 +28,12 @@ file_argument = click.argument("file", type=click.Path(path_type=Path))
 def backup(file: Path, force: bool) -> None:
     """Write accounts, API keys, credits, requests and sessions to FILE, encrypted under SECRET_KEY.
 
-    Works while the service does. Keep FILE and SECRET_KEY apart. Exits with 1 when a ledger does not add up;
-    FILE is written all the same.
+    Works while the service does. Keep FILE and SECRET_KEY apart. Exits with 1 when a ledger does not add
+    up, or a row cannot be read and is passed over; FILE is written all the same.
     """
     report = actions.back_up(open_services(), file, force=force)
     click.echo(f"{file}: {_held_in(report.tally)}, {report.size} bytes")
-    _tell("the backup was made of books that do not add up", report.differences)
+    _tell("the backup was made of books that do not add up", report.differences, report.passed_over)
 
 
 @click.command()
@@ -53,7 +54,7 @@ def restore(file: Path) -> None:
         again = purge(services, [each.account for each in listed])
         click.echo(f"of those who opted out: erased {erased(again)}")
     report = audit(services)
-    _tell("the audit found differences", report.differences)
+    _tell("the audit found differences", report.differences, report.passed_over)
     click.echo(f"audited {report.accounts} account(s), {report.requests} request(s): everything adds up")
 
 
@@ -65,10 +66,12 @@ def _held_in(tally: Tally) -> str:
     )
 
 
-def _tell(what: str, differences: list[Difference]) -> None:
-    """Show differences and exit with 1, if there are any."""
+def _tell(what: str, differences: list[Difference], passed_over: PassedOver) -> None:
+    """Show differences and rows that were passed over, and exit with 1, if there are any."""
+    code = tell_passed_over(passed_over)
     if differences:
         rows = [(each.kind, each.where, each.text) for each in differences]
         show("Differences", ("what", "where", "difference"), rows, as_json=False)
         click.echo(f"storyhook: {what}: {len(differences)}; see `storyhook audit`", err=True)
+    if differences or code:
         sys.exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from service.domain.errors import ConfigurationError
+from service.domain.errors import BrokenRow, ConfigurationError
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool) -> None:
@@ -52,6 +52,15 @@ def progress_bar(*, shown: bool) -> Progress:
 def complain(text: str) -> None:
     """Say what went wrong, a line on standard error."""
     click.echo(f"storyhook: {printable(text)}", err=True)
+
+
+def tell_passed_over(rows: Iterable[BrokenRow]) -> int:
+    """Say which rows of the store were left out because they cannot be read; return the exit code for it."""
+    code = 0
+    for each in rows:
+        complain(f"passed over: {each.message}")
+        code = 1
+    return code
 
 
 def printable(text: str) -> str:

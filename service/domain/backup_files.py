@@ -176,6 +176,8 @@ class _Order:
             if record.shard >= self._shards:
                 raise ValueError(f"there is no shard {record.shard}")
         elif isinstance(record, WatchCopy | LedgerCopy | RequestCopy | BatchCopy | IdempotencyCopy):
+            if isinstance(record, RequestCopy) and record.is_worked_on:
+                raise ValueError("no request in a backup is 'processing'")
             if record.account_id not in self._last:
                 raise ValueError(f"its account {record.account_id} does not come before it")
             self._belongs(record)

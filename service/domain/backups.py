@@ -160,6 +160,10 @@ class RequestCopy:
         return self.request is not None and self.request.value["status"] not in requests.FINAL
 
     @property
+    def is_worked_on(self) -> bool:
+        return self.request is not None and self.request.value["status"] == requests.PROCESSING
+
+    @property
     def is_owed(self) -> bool:
         """Whether its webhook is still to be sent."""
         return self.delivery is not None and self.delivery.value["status"] == deliveries.PENDING

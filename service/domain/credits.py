@@ -20,6 +20,8 @@ CHARGE = "charge"
 RELEASE = "release"
 ADJUSTMENT = "adjustment"
 
+ENTRY_TYPES = frozenset({TOPUP, HOLD, CHARGE, RELEASE, ADJUSTMENT})
+
 PAID = (FOUND, EMPTY, CACHED, NOTHING_NEW)
 
 

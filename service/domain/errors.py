@@ -165,6 +165,15 @@ class StoreUnavailable(StoryhookError):
         super().__init__(message, retry_after=retry_after)
 
 
+class BrokenRow(StoryhookError):
+    """A row of the store is not as it was written: ``where`` names it by kind and id, ``what`` is wrong."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"The store's {where} cannot be read: {what}.")
+        self.where = where
+        self.what = what
+
+
 class StreamBroken(StoryhookError):
     """The store went away in the middle of a body; its status was sent, so that its last line tells."""
 

@@ -6,14 +6,16 @@ import base64
 import secrets
 import time
 
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, InvalidToken
 
 from service.domain import ids
 from service.domain.accounts import Account, ApiKey, WebhookSecrets
 from service.domain.errors import Conflict
+from service.domain.rows import Tell, among, moment, reading, whole
 from service.stores import keys
 from service.stores.commands import hashes
 from service.stores.connection import Client, store_adapter
+from service.stores.rows import log_broken, look_up
 
 WEBHOOK_SECRET_BYTES = 32  # Standard Webhooks asks for 24 to 64
 PREVIOUS_SECRET_MS = 24 * 3_600 * 1_000
@@ -66,8 +68,9 @@ class Accounts:
         account_id = self._redis.get(keys.email(email))
         return None if account_id is None else self.get(str(account_id))
 
-    def all(self) -> list[Account]:
-        found = [self.get(account_id) for account_id in self._redis.smembers(keys.ACCOUNTS)]
+    def all(self, tell: Tell = log_broken) -> list[Account]:
+        names = list(self._redis.smembers(keys.ACCOUNTS))
+        found = look_up(self._redis, keys.account, _account, names, tell)
         return sorted((account for account in found if account), key=lambda account: account.created_at)
 
     def set_disabled(self, account_id: str, disabled: bool) -> None:
@@ -116,7 +119,8 @@ class Accounts:
         self._owners[key.key_id] = key.account_id
 
     def keys(self, account_id: str) -> list[ApiKey]:
-        found = [self.key(str(key_id)) for key_id in self._redis.smembers(keys.account_keys(account_id))]
+        names = list(self._redis.smembers(keys.account_keys(account_id)))
+        found = look_up(self._redis, keys.api_key, _api_key, names)
         return sorted((key for key in found if key), key=lambda key: key.created_at)
 
     def remove_key(self, account_id: str, key_id: str) -> bool:
@@ -135,9 +139,10 @@ class Accounts:
         current, previous, expires_at = self._redis.hmget(
             keys.account(account_id), "webhook_secret", "previous_secret", "previous_expires_at"
         )
-        if previous is None or int(expires_at) <= _now_ms():
-            return WebhookSecrets(self._open(current))
-        return WebhookSecrets(self._open(current), self._open(previous), int(expires_at))
+        with reading("webhook secrets of", account_id):
+            if previous is None or int(expires_at) <= _now_ms():
+                return WebhookSecrets(self._open(current))
+            return WebhookSecrets(self._open(current), self._open(previous), int(expires_at))
 
     def rotate_webhook_secret(self, account_id: str) -> WebhookSecrets:
         current = self._redis.hget(keys.account(account_id), "webhook_secret")
@@ -157,7 +162,10 @@ class Accounts:
         return self._fernet.encrypt(secret.encode()).decode()
 
     def _open(self, token: str) -> str:
-        return self._fernet.decrypt(token.encode()).decode()
+        try:
+            return self._fernet.decrypt(token.encode()).decode()
+        except InvalidToken:
+            raise ValueError("one does not open under this SECRET_KEY") from None
 
 
 def _new_webhook_secret() -> str:
@@ -167,29 +175,31 @@ def _new_webhook_secret() -> str:
 def _account(account_id: str, fields: dict[str, str]) -> Account | None:
     if not fields:
         return None
-    return Account(
-        account_id=account_id,
-        email=fields["email"],
-        password_hash=fields["password"],
-        created_at=int(fields["created_at"]),
-        disabled=fields["disabled"] == "1",
-        token_version=int(fields["token_version"]),
-    )
+    with reading("account", account_id):
+        return Account(
+            account_id=account_id,
+            email=fields["email"],
+            password_hash=fields["password"],
+            created_at=moment(fields, "created_at"),
+            disabled=among(fields, "disabled", ("0", "1")) == "1",
+            token_version=whole(fields, "token_version"),
+        )
 
 
 def _api_key(key_id: str, fields: dict[str, str]) -> ApiKey | None:
     # A key revoked while its last use was being written leaves only that field behind.
-    if "digest" not in fields:
+    if not fields.keys() - {"last_used_at"}:
         return None
-    return ApiKey(
-        key_id=key_id,
-        account_id=fields["account"],
-        name=fields["name"],
-        prefix=fields["prefix"],
-        created_at=int(fields["created_at"]),
-        digest=fields["digest"],
-        last_used_at=int(fields.get("last_used_at", 0)),
-    )
+    with reading("API key", key_id):
+        return ApiKey(
+            key_id=key_id,
+            account_id=fields["account"],
+            name=fields["name"],
+            prefix=fields["prefix"],
+            created_at=moment(fields, "created_at"),
+            digest=fields["digest"],
+            last_used_at=moment(fields, "last_used_at", 0),
+        )
 
 
 def _now_ms() -> int:

@@ -979,7 +979,7 @@ class Growing:
     def requests(self, account_id: str, request_ids: list[str]) -> list[Any]:
         return [replace(self._copy, request_id=name) for name in request_ids]
 
-    def with_results(self, copies: list[Any]) -> list[Any]:
+    def with_results(self, copies: list[Any], tell: object) -> list[Any]:
         return [replace(copy, result=Kept(random.randbytes(self._size), None)) for copy in copies]
 
 

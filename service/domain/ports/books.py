@@ -21,19 +21,25 @@ from service.domain.backups import (
 from service.domain.batches import BatchRecord
 from service.domain.credits import Balance, LedgerEntry
 from service.domain.requests import RequestRecord
+from service.domain.rows import Tell
 
 
 class BookStore(Protocol):
-    """What an audit reads, and the one thing it may repair."""
+    """What an audit reads, and the one thing it may repair. ``tell`` hears of rows that cannot be read."""
 
-    def closing(self, account_id: str) -> tuple[Balance, str | None]:
-        """Return the balance and the id of the ledger's last entry, both of one moment."""
+    def closing(self, account_id: str, tell: Tell) -> tuple[Balance | None, str | None]:
+        """Return the balance and the id of the ledger's last entry, both of one moment.
+
+        None for a balance that cannot be read.
+        """
         ...
 
-    def ledger(self, account_id: str, after: str | None, until: str) -> Iterator[list[LedgerEntry]]: ...
-    def requests(self, account_id: str) -> Iterator[list[RequestRecord]]: ...
-    def batches(self, account_id: str) -> Iterator[list[BatchRecord]]: ...
-    def items(self, batch: BatchRecord) -> Iterator[list[RequestRecord]]:
+    def ledger(
+        self, account_id: str, after: str | None, until: str, tell: Tell
+    ) -> Iterator[list[LedgerEntry]]: ...
+    def requests(self, account_id: str, tell: Tell) -> Iterator[list[RequestRecord]]: ...
+    def batches(self, account_id: str, tell: Tell) -> Iterator[list[BatchRecord]]: ...
+    def items(self, batch: BatchRecord, tell: Tell) -> Iterator[list[RequestRecord]]:
         """Yield pages of a batch's requests that are still kept."""
         ...
 
@@ -45,6 +51,8 @@ class BookStore(Protocol):
 class BackupStore(Protocol):
     """What a backup reads, page by page, and what a restore writes.
 
+    Rows are returned as they are: whether one can be read, `service.domain.backup_rows.check` tells. ``tell``
+    hears of what cannot be returned at all.
     ``key_check`` tells the SECRET_KEY of this installation from others, without telling the key;
     ``newest_format`` is the newest format of data this version reads.
     """
@@ -58,11 +66,16 @@ class BackupStore(Protocol):
 
     def account_ids(self) -> list[str]: ...
     def account(self, account_id: str) -> tuple[AccountCopy, list[WatchCopy], str | None] | None:
-        """Return an account, its watches and the id of its ledger's last entry, all of one moment."""
+        """Return an account, its watches and the id of its ledger's last entry, all of one moment.
+
+        Raises BrokenRow when there is something else under its names.
+        """
         ...
 
-    def ledger(self, account_id: str, after: str | None, until: str) -> list[LedgerEntry]:
-        """Return the next entries, oldest first, from after ``after`` to ``until`` inclusive."""
+    def ledger(
+        self, account_id: str, after: str | None, until: str, tell: Tell
+    ) -> Iterator[list[LedgerEntry]]:
+        """Yield pages of the ledger, oldest first, from after ``after`` to ``until`` inclusive."""
         ...
 
     def request_ids(self, account_id: str, below: str | None) -> list[str]:
@@ -78,7 +91,7 @@ class BackupStore(Protocol):
         """Return what there is of these batches."""
         ...
 
-    def with_results(self, copies: Sequence[RequestCopy]) -> list[RequestCopy]:
+    def with_results(self, copies: Sequence[RequestCopy], tell: Tell) -> list[RequestCopy]:
         """Return the same with the results that are kept."""
         ...
 
