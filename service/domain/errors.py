@@ -168,6 +168,8 @@ class StoreUnavailable(StoryhookError):
 class BrokenRow(StoryhookError):
     """A row of the store is not as it was written: ``where`` names it by kind and id, ``what`` is wrong."""
 
+    code = "broken_row"
+
     def __init__(self, where: str, what: str) -> None:
         super().__init__(f"The store's {where} cannot be read: {what}.")
         self.where = where
