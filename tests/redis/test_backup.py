@@ -963,7 +963,8 @@ class Growing:
         self._store = life.services.backups
         record = life.finish()
         [self._copy] = self._store.requests(life.account_id, [record.request_id])
-        self._names = [ids.new_id(ids.REQUEST, 0, 1 + number) for number in range(count)]
+        shard = ids.shard_in(life.account_id)
+        self._names = [ids.new_id(ids.REQUEST, shard, 1 + number) for number in range(count)]
         self._size = size
         self.account_id = life.account_id
 

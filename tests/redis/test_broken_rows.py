@@ -159,7 +159,9 @@ BROKEN = {
     "credits of another type": Break(
         lambda world: world.replace(keys.credits(world.anna)) or world.anna, ALL
     ),
-    "a ledger of another type": Break(lambda world: world.replace(keys.ledger(world.anna)) or world.anna),
+    "a ledger of another type": Break(
+        lambda world: world.replace(keys.ledger(world.anna)) or world.anna, ALL
+    ),
     "an account without e-mail": of_account(cut("email")),
     "an account made at no time": of_account(put(created_at="soon")),
     "an account of another type": of_account(World.replace),
