@@ -19,6 +19,7 @@ from service.domain.ports.media import MediaFiles
 from service.media import Media
 from service.queue import CeleryQueue
 from service.schedules import BeatSchedules
+from service.sealing import Sealing
 from service.secrets import at_rest, derive
 from service.stores import meta
 from service.stores.accounts import Accounts
@@ -96,6 +97,7 @@ def assemble(settings: Settings, redis: Client, shards: int) -> Services:
         credits=Credits(redis),
         books=Books(redis),
         backups=Backups(redis, key_check=_key_check(settings)),
+        sealing=Sealing(derive(settings.secret_key, "backups"), bytes.fromhex(_key_check(settings))),
         accounts=Accounts(redis, fernet, shards),
         limits=Limits(redis, policy),
         deliveries=Deliveries(redis, policy, shards),

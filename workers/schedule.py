@@ -14,6 +14,7 @@ from redis.exceptions import LockError, RedisError
 
 from service.actions.tidy import tidy_ledger
 from service.domain import ids
+from service.domain.errors import BrokenRow
 from service.domain.ports import Services
 from service.domain.requests import BULK
 from service.queue import CeleryQueue
@@ -115,5 +116,8 @@ def _is_active(services: Services, watch_id: str) -> bool:
     """Look again: a watch may have been added since the active ones were read."""
     if ids.shard_of(watch_id, ids.WATCH) is None:
         return False
-    watch = services.watches.get(watch_id)
+    try:
+        watch = services.watches.get(watch_id)
+    except BrokenRow:
+        return False
     return watch is not None and watch.is_active

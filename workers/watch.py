@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from service.actions.watches import run_when_due
-from service.domain.errors import InsufficientCredits, RateLimited, WatchUnpaid
+from service.domain.errors import BrokenRow, InsufficientCredits, RateLimited, WatchUnpaid
 from service.domain.ports import Services
 from service.domain.watches import UNPAID
 
@@ -24,6 +24,9 @@ def run(services: Services, watch_id: str) -> None:
         return
     except InsufficientCredits:
         log.info("watch.not_paid", watchId=watch_id)
+        return
+    except BrokenRow as broken:  # it is told each time it is due, and keeps no other watch from its run
+        log.error("store.broken_row", row=broken.where, what=broken.what)
         return
     if record is not None:
         log.info("watch.run", watchId=watch_id, requestId=record.request_id)

@@ -11,7 +11,7 @@ from service.api.answers import JSON, POLL_AFTER, json_response
 from service.api.context import services
 from service.api.errors import status_of
 from service.domain import envelopes
-from service.domain.errors import NotFound, StoreUnavailable
+from service.domain.errors import BrokenRow, NotFound, StoreUnavailable
 from service.domain.requests import SUCCEEDED, RequestRecord
 
 
@@ -56,7 +56,7 @@ def running(record: RequestRecord) -> Response:
 def _with_credits(response: Response, record: RequestRecord) -> Response:
     response.headers["X-Request-Id"] = record.request_id
     response.headers["X-Credits-Charged"] = str(record.charged)
-    with suppress(StoreUnavailable):  # no reason to withhold the answer itself
+    with suppress(StoreUnavailable, BrokenRow):  # no reason to withhold the answer itself
         response.headers["X-Credits-Remaining"] = str(_available(record))
     return response
 

@@ -15,6 +15,7 @@ from service.api.hiker import errors as hiker
 from service.api.limits import count_refused
 from service.api.parsing import too_large
 from service.domain.errors import (
+    BrokenRow,
     FetchError,
     MalformedJson,
     MethodNotAllowed,
@@ -42,6 +43,7 @@ def status_of(code: str | None) -> int:
 def register(app: Flask) -> None:
     """Install the handlers."""
     app.register_error_handler(StoryhookError, lambda error: _answer(count_refused(error)))
+    app.register_error_handler(BrokenRow, _broken)
 
     def http_error(error: HTTPException) -> Response:
         response = _answer(_translate(error))
@@ -92,6 +94,11 @@ def _translate(error: HTTPException) -> StoryhookError:
         translated = StoryhookError()
         translated.status = error.code or 500
     return translated
+
+
+def _broken(error: BrokenRow) -> Response:
+    log.error("store.broken_row", requestId=exchange_id(), row=error.where, what=error.what)
+    return _answer(error)
 
 
 def _unexpected(error: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import IO, Any
 
 import click
@@ -10,14 +11,14 @@ import click
 from service import config
 from service.actions import accounts as actions
 from service.bootstrap import build
-from service.cli.output import json_option, show
+from service.cli.output import json_option, show, tell_passed_over
 from service.cli.words import say
-from service.domain.accounts import Account
 from service.domain.credits import AMOUNT_MOST
 from service.domain.envelopes import timestamp
-from service.domain.errors import BrokenRecord, ValidationFailed
+from service.domain.errors import ValidationFailed
 from service.domain.instagram import settings_from_sessionid
 from service.domain.ports import Services
+from service.domain.rows import PassedOver
 
 BROKEN = "broken"
 REST_MOST = 366 * 24 * 60  # minutes
@@ -52,21 +53,19 @@ def create_account(email: str, password: str, amount: int) -> None:
 @account.command("list")
 @json_option
 def list_accounts(as_json: bool) -> None:
-    """List accounts with their credits. What the store holds no whole record of is called broken."""
-    services = open_services()
-    rows = [_account_row(services, each) for each in services.accounts.all()]
-    rows += [(account_id, "", BROKEN, None, None, "") for account_id in services.accounts.unreadable()]
+    """List accounts with their credits, "broken" where these cannot be read.
+
+    Exits with 1 when a row cannot be read. An account that cannot be read itself is passed over.
+    """
+    services, passed_over = open_services(), PassedOver()
+    rows = []
+    for each in services.accounts.all(passed_over):
+        balance, _ = services.books.closing(each.account_id, passed_over)
+        credits = (BROKEN, BROKEN) if balance is None else (balance.balance, balance.held)
+        state = "disabled" if each.disabled else "active"
+        rows.append((each.account_id, each.email, state, *credits, timestamp(each.created_at)))
     show("Accounts", ("id", "email", "state", "balance", "held", "created"), rows, as_json=as_json)
-
-
-def _account_row(services: Services, each: Account) -> tuple[object, ...]:
-    state = "disabled" if each.disabled else "active"
-    try:
-        found = services.credits.balance(each.account_id)
-        credits: tuple[object, object] = (found.balance, found.held)
-    except BrokenRecord:
-        credits = (BROKEN, BROKEN)
-    return (each.account_id, each.email, state, *credits, timestamp(each.created_at))
+    sys.exit(tell_passed_over(passed_over))
 
 
 @account.command("disable")
@@ -205,7 +204,7 @@ def _read_settings(file: IO[str]) -> dict[str, Any]:
 @json_option
 def list_sessions(as_json: bool) -> None:
     """List sessions with their state and why, and the calls they made of those they may make."""
-    settings = config.load(local=True)
+    settings, passed_over = config.load(local=True), PassedOver()
     rows = [
         (
             record.name,
@@ -218,12 +217,13 @@ def list_sessions(as_json: bool) -> None:
             record.uses,
             timestamp(record.last_used) if record.last_used else "",
         )
-        for record in build(settings, wait=2.0).sessions.list()
+        for record in build(settings, wait=2.0).sessions.list(passed_over)
     ]
     columns = (
         "name", "state", "reason", "rests until", "proxy", "calls/minute", "calls/hour", "uses", "last used",
     )  # fmt: skip
     show("Instagram sessions", columns, rows, as_json=as_json)
+    sys.exit(tell_passed_over(passed_over))
 
 
 def _of(calls: int, limit: int) -> str:

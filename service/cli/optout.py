@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from service.actions import optouts as actions
 from service.cli.admin import open_services
-from service.cli.output import json_option, show
+from service.cli.output import json_option, show, tell_passed_over
 from service.cli.words import complain, say
 from service.domain.envelopes import timestamp
+from service.domain.rows import PassedOver
 
 
 @click.group()
@@ -56,8 +59,10 @@ def remove(accounts: tuple[str, ...]) -> None:
 @json_option
 def list_accounts(as_json: bool) -> None:
     """List the accounts that are not served, by name and by id."""
+    passed_over = PassedOver()
     rows = [
         (each.account.value, each.account.kind, each.linked, timestamp(each.added_at), each.note)
-        for each in open_services().optouts.list()
+        for each in open_services().optouts.list(passed_over)
     ]
     show("Opted out", ("account", "kind", "linked to", "added", "note"), rows, as_json=as_json)
+    sys.exit(tell_passed_over(passed_over))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.words import say_json
-from service.domain.errors import ConfigurationError
+from service.cli.words import complain, say_json
+from service.domain.errors import BrokenRow, ConfigurationError
 from service.domain.texts import printable
 
 
@@ -56,6 +56,15 @@ def progress_bar(*, shown: bool) -> Progress:
         redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+def tell_passed_over(rows: Iterable[BrokenRow]) -> int:
+    """Say which rows of the store were left out because they cannot be read; return the exit code for it."""
+    code = 0
+    for each in rows:
+        complain(f"passed over: {each.message}")
+        code = 1
+    return code
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

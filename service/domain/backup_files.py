@@ -24,7 +24,8 @@ from service.domain.backups import (
 from service.domain.errors import ValidationFailed
 
 KIND = "storyhook-backup"
-VERSION = 3  # 1 knew neither batches nor watches, 2 no opt-outs
+VERSION = 4  # 1 knew neither batches nor watches, 2 no opt-outs, 3 was not sealed
+SEALED_SINCE = 4
 LINE_MOST = 64 * 1024 * 1024  # bytes; the longest lines hold one reel each
 
 _ENTRY_ID = re.compile(r"(\d{1,20})-(\d{1,20})")
@@ -75,12 +76,13 @@ def _json(row: dict[str, Any]) -> bytes:
 class Unsealer:
     """Reads the lines of a backup and checks everything that can be checked without a store.
 
-    ``read_line`` returns the next line with its end of line, b"" after the last. Raises
-    ValidationFailed, naming the line.
+    ``read_line`` returns the next line with its end of line, b"" after the last; ``sealed`` tells that they
+    come out of a sealed file. Raises ValidationFailed, naming the line.
     """
 
-    def __init__(self, read_line: Callable[[], bytes]) -> None:
+    def __init__(self, read_line: Callable[[], bytes], *, sealed: bool) -> None:
         self._read = read_line
+        self.sealed = sealed
         self._digest = hashlib.sha256()
         self._number = 0
         self.header = self._header()
@@ -117,6 +119,10 @@ class Unsealer:
             if version > VERSION:
                 raise ValidationFailed(
                     f"The backup is of version {version}, this Storyhook reads up to {VERSION}. Update."
+                )
+            if version >= SEALED_SINCE and not self.sealed:
+                raise ValidationFailed(
+                    f"This is no backup that Storyhook made: version {version} is sealed, and this is not."
                 )
             return Header(
                 data_format=given.whole("dataFormat", least=1),
@@ -170,6 +176,8 @@ class _Order:
             if record.shard >= self._shards:
                 raise ValueError(f"there is no shard {record.shard}")
         elif isinstance(record, WatchCopy | LedgerCopy | RequestCopy | BatchCopy | IdempotencyCopy):
+            if isinstance(record, RequestCopy) and record.is_worked_on:
+                raise ValueError("no request in a backup is 'processing'")
             if record.account_id not in self._last:
                 raise ValueError(f"its account {record.account_id} does not come before it")
             self._belongs(record)

@@ -24,16 +24,15 @@ from service.domain.backups import (
     SessionCopy,
     WatchCopy,
 )
-from service.domain.credits import ADJUSTMENT, CHARGE, HOLD, RELEASE, TOPUP, LedgerEntry
-from service.domain.errors import ValidationFailed
+from service.domain.credits import ENTRY_TYPES, TIDYING, LedgerEntry
+from service.domain.errors import BrokenRow, ValidationFailed
 from service.domain.instagram import SessionState, check_name
 from service.domain.options import Options
+from service.domain.rows import Tell, entry_id, is_whole, reading
 
 T = TypeVar("T")
 
-_WHOLE = re.compile(r"-?\d{1,18}")
 _IDEMPOTENCY_HASH = re.compile(r"[0-9a-f]{32}")
-_ENTRY_TYPES = frozenset({TOPUP, HOLD, CHARGE, RELEASE, ADJUSTMENT})
 _ENTRY_COLUMNS = 8
 
 
@@ -115,7 +114,7 @@ def _check_fields(fields: Fields, name: str, texts: str, numbers: str) -> None:
     missing = [each for each in texts.split() if each not in fields]
     for each in numbers.split():
         field, optional = each.removesuffix("?"), each.endswith("?")
-        if not _WHOLE.fullmatch(fields.get(field, "0" if optional else "")):
+        if not is_whole(fields.get(field, "0" if optional else "")):
             missing.append(field)
     if missing:
         raise ValueError(f"'{name}' lacks {', '.join(missing)}, or it is no number")
@@ -125,9 +124,16 @@ def _account(row: Row) -> AccountCopy:
     return AccountCopy(
         row.identifier("id", ids.ACCOUNT),
         row.fields("fields", "email password webhook_secret", "created_at disabled token_version"),
-        row.fields("credits", "", "balance? held?"),
+        _entry_ids(row.fields("credits", "", "balance? held?"), *TIDYING),
         row.each_of("keys", "account name prefix digest", "created_at"),
     )
+
+
+def _entry_ids(fields: Fields, *names: str) -> Fields:
+    """Return a hash in which these fields, where there are any, are ids of ledger entries."""
+    for name in names:
+        entry_id(fields, name)
+    return fields
 
 
 def _watch(row: Row) -> WatchCopy:
@@ -157,7 +163,7 @@ def _entry(row: Any) -> LedgerEntry:
     if not isinstance(row, list) or len(row) != _ENTRY_COLUMNS:
         raise ValueError("a ledger entry is not as it should be")
     entry_id, kind, amount, balance, held, request_id, note, at = row
-    fits = isinstance(entry_id, str) and kind in _ENTRY_TYPES
+    fits = isinstance(entry_id, str) and kind in ENTRY_TYPES
     fits = fits and all(type(number) is int for number in (amount, balance, held, at))
     fits = fits and all(text is None or isinstance(text, str) for text in (request_id, note))
     if not fits:
@@ -191,9 +197,9 @@ def _request_hash(row: Row) -> Fields:
     if not any(kind in fields for kind in targets.KINDS):
         raise ValueError("a request is about nothing")
     _check_options(fields)
-    if fields["status"] != requests.QUEUED and fields["status"] not in requests.FINAL:
-        raise ValueError(f"no request in a backup is {fields['status']!r}")
-    return fields
+    if fields["status"] not in requests.STATES:
+        raise ValueError(f"no request is {fields['status']!r}")
+    return _entry_ids(fields, "released")
 
 
 def _delivery_hash(row: Row) -> Fields:
@@ -269,6 +275,25 @@ def read(row: dict[str, Any]) -> Record:
     if parse is None:
         raise ValueError(f"records of type {row.get('type')!r} are unknown")
     return parse(Row(row))
+
+
+def is_readable(record: Record, tell: Tell, part: str = "") -> bool:
+    """Tell whether a restore would take a record and its readers could read it; ``tell`` hears why not.
+
+    ``part`` names what of it this is.
+    """
+    row = record.row()
+    name = next((str(row[each]) for each in ("id", "hash", "name", "shard") if each in row), "")
+    kind = "delivery of" if isinstance(record, RequestCopy) and record.request is None else row["type"]
+    try:
+        with reading(kind, " ".join(each for each in (name, part) if each)):
+            read(row)
+            if isinstance(record, RequestCopy):
+                _ = record.record
+    except BrokenRow as broken:
+        tell(broken)
+        return False
+    return True
 
 
 _PARSERS: dict[str, Callable[[Row], Record]] = {

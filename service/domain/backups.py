@@ -1,9 +1,9 @@
 """A backup: what stands in its lines. See also `backup_files`, `backup_rows` and `backup_moments`.
 
-A backup is JSON lines. The first is the header, then comes one record a line, and the last says how many
-there were and the SHA-256 of all lines before it::
+A backup is JSON lines, packed by gzip, in a sealed file (`service.sealing`). The first is the header, then
+comes one record a line, and the last says how many there were and the SHA-256 of all lines before it::
 
-    {"kind": "storyhook-backup", "version": 3, "dataFormat": 1, "shards": 16, "madeAt": "...", ...}
+    {"kind": "storyhook-backup", "version": 4, "dataFormat": 1, "shards": 16, "madeAt": "...", ...}
     {"type": "account", "id": "acc_...", "fields": {...}, "credits": {...}, "keys": {"<id>": {...}}}
     {"type": "watch", "account": "acc_...", "id": "wat_...", "fields": {...}, "seen": {...}, "owed": {...}}
     {"type": "ledger", "account": "acc_.", "entries": [[id, type, amount, balance, held, request, note, at]]}
@@ -18,7 +18,8 @@ there were and the SHA-256 of all lines before it::
 
 ``fields`` are hashes as the store keeps them, texts under names. A ``lifetime`` is what was left of it when
 it was read, in milliseconds, or null for good. What belongs to an account comes after the account. Version 1
-knew no watches, version 2 no opt-outs.
+knew no watches, version 2 no opt-outs, and up to version 3 nothing was sealed: the SHA-256 shows what broke,
+and nothing of what somebody changed.
 """
 
 from __future__ import annotations
@@ -157,6 +158,10 @@ class RequestCopy:
     @property
     def is_open(self) -> bool:
         return self.request is not None and self.request.value["status"] not in requests.FINAL
+
+    @property
+    def is_worked_on(self) -> bool:
+        return self.request is not None and self.request.value["status"] == requests.PROCESSING
 
     @property
     def is_owed(self) -> bool:

@@ -13,6 +13,7 @@ from service.domain.envelopes import timestamp
 from service.domain.namelists import Entry
 from service.domain.options import PLAIN, Options
 from service.domain.requests import CANCELLED, FAILED, PROCESSING, QUEUED, SUCCEEDED, RequestRecord
+from service.domain.rows import LAST_MS
 
 COMPLETED = "completed"
 # A batch is over when its items are; "cancelled" tells that it was told to end before.
@@ -105,7 +106,8 @@ class BatchRecord:
         done = sum(self.statuses.get(state, 0) for state in (SUCCEEDED, FAILED))  # cancelling is no speed
         if self.is_final or not done or not self.started_at or now_ms <= self.started_at:
             return None
-        return now_ms + (now_ms - self.started_at) * self.left // done
+        ends_at = now_ms + (now_ms - self.started_at) * self.left // done
+        return ends_at if ends_at <= LAST_MS else None
 
 
 @dataclass

@@ -21,9 +21,16 @@ CHARGE = "charge"
 RELEASE = "release"
 ADJUSTMENT = "adjustment"
 
+ENTRY_TYPES = frozenset({TOPUP, HOLD, CHARGE, RELEASE, ADJUSTMENT})
+
 # Credits in one amount, and on one account. The store counts in floating point, exactly up to 2**53.
 AMOUNT_MOST = 10**12
 PRICE_MOST = 10**6
+# What can stand in the store as credits: as lua/parts/credits.lua has it.
+COUNTED_MOST = 10**15 - 1
+
+# Beside an account's credits: ids of ledger entries, up to which it was tidied, and from where to read on.
+TIDYING = TIDIED, TIDY_FROM = "tidied", "tidy_from"
 
 PAID = (FOUND, EMPTY, CACHED, NOTHING_NEW)
 

@@ -188,10 +188,15 @@ class BodyTimeout(CallerError):
     default_message = "The body came too slowly. Send it again, faster."
 
 
-class BrokenRecord(StoryhookError):
-    """The store holds something that no version of this service writes."""
+class BrokenRow(StoryhookError):
+    """A row of the store is not as it was written: ``where`` names it by kind and id, ``what`` is wrong."""
 
-    code = "internal_error"
+    code = "broken_row"
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"The store's {where} cannot be read: {what}.")
+        self.where = where
+        self.what = what
 
 
 class StreamBroken(StoryhookError):

@@ -13,6 +13,7 @@ from service.domain.errors import ValidationFailed
 from service.domain.links import is_instagram, split_url
 from service.domain.operations import Ask
 from service.domain.options import PLAIN, Options
+from service.domain.rows import among, entry_id, moment, reading, whole
 from service.domain.targets import USERNAME, Target
 
 T = TypeVar("T")
@@ -190,38 +191,39 @@ class RequestRecord:
 
     @classmethod
     def of(cls, request_id: str, fields: Mapping[str, str]) -> RequestRecord:
-        """Return the record that stands in ``fields`` as the store keeps it."""
-        return cls(
-            request_id=request_id,
-            account_id=fields["account"],
-            operation=fields["operation"],
-            target=Target.of(fields),
-            queue=fields["queue"],
-            status=fields["status"],
-            hold=int(fields["hold"]),
-            created_at=int(fields["created_at"]),
-            webhook_url=fields.get("webhook_url"),
-            outcome=fields.get("outcome") or None,
-            code=fields.get("code") or None,
-            charged=int(fields.get("charged", 0)),
-            item_count=int(fields.get("item_count", 0)),
-            retry_after=int(fields.get("retry_after", 0)),
-            attempts=int(fields.get("attempts", 0)),
-            finished_at=int(fields.get("finished_at", 0)),
-            max_age=int(fields.get("max_age", 0)),
-            cached=fields.get("cached") == "1",
-            batch_id=fields.get("batch"),
-            batch_host=fields.get("batch_host"),
-            external_id=fields.get("external_id"),
-            watch_id=fields.get("watch"),
-            silent=fields.get("silent") == "1",
-            parked=int(fields.get("parked", 0)),
-            options=Options.of(fields.get("options")),
-            source=fields.get("source"),
-            owner=fields.get("owner") or None,
-            owner_name=fields.get("owner_name") or None,
-            released=fields.get("released"),
-        )
+        """Return the record that stands in ``fields`` as the store keeps it. Raises BrokenRow."""
+        with reading("request", request_id):
+            return cls(
+                request_id=request_id,
+                account_id=fields["account"],
+                operation=fields["operation"],
+                target=Target.of(fields),
+                queue=fields["queue"],
+                status=among(fields, "status", STATES),
+                hold=whole(fields, "hold"),
+                created_at=moment(fields, "created_at"),
+                webhook_url=fields.get("webhook_url"),
+                outcome=fields.get("outcome") or None,
+                code=fields.get("code") or None,
+                charged=whole(fields, "charged", 0),
+                item_count=whole(fields, "item_count", 0),
+                retry_after=whole(fields, "retry_after", 0),
+                attempts=whole(fields, "attempts", 0),
+                finished_at=moment(fields, "finished_at", 0),
+                max_age=whole(fields, "max_age", 0),
+                cached=fields.get("cached") == "1",
+                batch_id=fields.get("batch"),
+                batch_host=fields.get("batch_host"),
+                external_id=fields.get("external_id"),
+                watch_id=fields.get("watch"),
+                silent=fields.get("silent") == "1",
+                parked=whole(fields, "parked", 0),
+                options=Options.of(fields.get("options")),
+                source=fields.get("source"),
+                owner=fields.get("owner") or None,
+                owner_name=fields.get("owner_name") or None,
+                released=entry_id(fields, "released"),
+            )
 
     @property
     def is_final(self) -> bool:

@@ -9,7 +9,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, InvalidToken
 
 from service.domain import ids
 from service.domain.accounts import (
@@ -20,14 +20,17 @@ from service.domain.accounts import (
     ApiKey,
     WebhookSecrets,
 )
-from service.domain.errors import BrokenRecord, Conflict, IdempotencyKeyReuse, NotFound, RateLimited
+from service.domain.errors import Conflict, IdempotencyKeyReuse, NotFound, RateLimited
+from service.domain.rows import Tell, among, moment, reading, whole
 from service.stores import keys, scripts
-from service.stores.commands import hashes
+from service.stores.commands import fields_of, hashes
 from service.stores.connection import Client, store_adapter
 from service.stores.requests import IDEMPOTENCY_LIFETIME
+from service.stores.rows import log_broken, look_up
 
 WEBHOOK_SECRET_BYTES = 32  # Standard Webhooks asks for 24 to 64
 ROTATION = "rotate the webhook secret"  # all that such a call asks
+LAST_USE = frozenset({"last_used_at", "last_used_from"})
 LAST_USE_GRAIN_MS = 60_000
 LAST_ADDRESS_GRAIN_MS = 1_000
 # Keys of which a process remembers whose they are: that never changes, all else is read each time.
@@ -76,28 +79,16 @@ class Accounts:
         return account
 
     def get(self, account_id: str) -> Account | None:
-        return _account(account_id, self._redis.hgetall(keys.account(account_id)))
+        return _account(account_id, fields_of(self._redis, keys.account(account_id)))
 
     def by_email(self, email: str) -> Account | None:
         account_id = self._redis.get(keys.email(email))
         return None if account_id is None else self.get(str(account_id))
 
-    def all(self) -> list[Account]:
-        return sorted(self._read()[0], key=lambda account: account.created_at)
-
-    def unreadable(self) -> list[str]:
-        return sorted(self._read()[1])
-
-    def _read(self) -> tuple[list[Account], list[str]]:
-        readable, broken = [], []
-        for account_id in self._redis.smembers(keys.ACCOUNTS):
-            try:
-                account = self.get(account_id)
-            except BrokenRecord:
-                broken.append(str(account_id))
-            else:
-                readable += [account] if account else []
-        return readable, broken
+    def all(self, tell: Tell = log_broken) -> list[Account]:
+        names = list(self._redis.smembers(keys.ACCOUNTS))
+        found = look_up(self._redis, keys.account, _account, names, tell)
+        return sorted((account for account in found if account), key=lambda account: account.created_at)
 
     def set_disabled(self, account_id: str, disabled: bool) -> None:
         """Disabling also revokes every token, so that enabling does not bring old ones back."""
@@ -137,7 +128,7 @@ class Accounts:
         return added
 
     def key(self, key_id: str) -> ApiKey | None:
-        return _api_key(key_id, self._redis.hgetall(keys.api_key(key_id)))
+        return _api_key(key_id, fields_of(self._redis, keys.api_key(key_id)))
 
     def key_and_account(self, key_id: str) -> tuple[ApiKey | None, Account | None]:
         owner = self._owners.get(key_id)
@@ -156,7 +147,8 @@ class Accounts:
         self._owners[key.key_id] = key.account_id
 
     def keys(self, account_id: str) -> list[ApiKey]:
-        found = [self.key(str(key_id)) for key_id in self._redis.smembers(keys.account_keys(account_id))]
+        names = list(self._redis.smembers(keys.account_keys(account_id)))
+        found = look_up(self._redis, keys.api_key, _api_key, names)
         return sorted((key for key in found if key), key=lambda key: key.created_at)
 
     def remove_key(self, account_id: str, key_id: str) -> bool:
@@ -210,7 +202,7 @@ class Accounts:
         return _told(found[made:])
 
     def _secrets(self, account_id: str) -> list[_Secret]:
-        """Return the secrets that sign, the newest first."""
+        """Return the secrets that sign, the newest first. Raises BrokenRow."""
         current, rotation, previous, ends, made_by, older = self._redis.hmget(
             keys.account(account_id),
             "webhook_secret",
@@ -220,19 +212,23 @@ class Accounts:
             "previous_rotation",
             "older_secrets",
         )
-        rows = [line.split(" ") for line in (older or "").splitlines()]
-        old = [[previous, ends, made_by], *rows] if previous else rows
-        now = _now_ms()
-        return [
-            _Secret(self._open(current), 0, rotation),
-            *(_Secret(self._open(each), int(end), made) for each, end, made in old if int(end) > now),
-        ]
+        with reading("webhook secrets of", account_id):
+            rows = [line.split(" ") for line in (older or "").splitlines()]
+            old = [[previous, ends, made_by], *rows] if previous else rows
+            now = _now_ms()
+            return [
+                _Secret(self._open(current), 0, rotation),
+                *(_Secret(self._open(each), int(end), made) for each, end, made in old if int(end) > now),
+            ]
 
     def _seal(self, secret: str) -> str:
         return self._fernet.encrypt(secret.encode()).decode()
 
     def _open(self, token: str) -> str:
-        return self._fernet.decrypt(token.encode()).decode()
+        try:
+            return self._fernet.decrypt(token.encode()).decode()
+        except InvalidToken:
+            raise ValueError("one does not open under this SECRET_KEY") from None
 
 
 @dataclass(frozen=True)
@@ -254,36 +250,35 @@ def _new_webhook_secret() -> str:
 
 
 def _account(account_id: str, fields: dict[str, str]) -> Account | None:
-    """Raises BrokenRecord."""
+    """Raises BrokenRow."""
     if not fields:
         return None
-    try:
+    with reading("account", account_id):
         return Account(
             account_id=account_id,
             email=fields["email"],
             password_hash=fields["password"],
-            created_at=int(fields["created_at"]),
-            disabled=fields["disabled"] == "1",
-            token_version=int(fields["token_version"]),
+            created_at=moment(fields, "created_at"),
+            disabled=among(fields, "disabled", ("0", "1")) == "1",
+            token_version=whole(fields, "token_version"),
         )
-    except (KeyError, ValueError):
-        raise BrokenRecord(f"The record of the account {account_id} in the store is not whole.") from None
 
 
 def _api_key(key_id: str, fields: dict[str, str]) -> ApiKey | None:
-    # A key revoked while its last use was being written leaves only that field behind.
-    if "digest" not in fields:
+    # A key revoked while its last use was being written left only that behind.
+    if not fields.keys() - LAST_USE:
         return None
-    return ApiKey(
-        key_id=key_id,
-        account_id=fields["account"],
-        name=fields["name"],
-        prefix=fields["prefix"],
-        created_at=int(fields["created_at"]),
-        digest=fields["digest"],
-        last_used_at=int(fields.get("last_used_at", 0)),
-        last_used_from=fields.get("last_used_from", ""),
-    )
+    with reading("API key", key_id):
+        return ApiKey(
+            key_id=key_id,
+            account_id=fields["account"],
+            name=fields["name"],
+            prefix=fields["prefix"],
+            created_at=moment(fields, "created_at"),
+            digest=fields["digest"],
+            last_used_at=moment(fields, "last_used_at", 0),
+            last_used_from=fields.get("last_used_from", ""),
+        )
 
 
 def _now_ms() -> int:

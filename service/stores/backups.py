@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -27,12 +28,15 @@ from service.domain.backups import (
     WatchCopy,
 )
 from service.domain.credits import LedgerEntry
+from service.domain.errors import BrokenRow
 from service.domain.instagram import SessionState
+from service.domain.rows import Tell, is_whole, reading
 from service.domain.watches import GRACE_MS
 from service.stores import instagram_sessions, keys, meta
-from service.stores.commands import pages
+from service.stores.accounts import LAST_USE
+from service.stores.commands import OF_ANOTHER_TYPE, answers_of, pages, tolerated
 from service.stores.connection import Client, store_adapter
-from service.stores.credits import ledger_entry
+from service.stores.credits import ledger_pages
 
 PAGE = 500  # ledger entries
 # Requests come with their delivery logs in one transaction and with their results: some megabytes.
@@ -81,7 +85,12 @@ class Backups:
                 pipe.zrange(keys.watch_owed(watch_id), 0, -1, withscores=True)
 
         # A watch that is added meanwhile would be missing beside a request of its own.
-        found = self._redis.transaction(read, keys.account_watches(account_id))
+        with reading("account", account_id):
+            try:
+                found = self._redis.transaction(read, keys.account_watches(account_id))
+            except ResponseError as error:
+                [_] = tolerated([error])
+                raise ValueError("one of its keys holds another type than it should") from error
         fields, credits, last, named, *rest = found
         if not fields or self._is_left_over(account_id, fields):
             return None
@@ -97,21 +106,21 @@ class Backups:
 
     def _is_left_over(self, account_id: str, fields: Fields) -> bool:
         """Tell whether the making of an account was broken off, and its address is somebody else's now."""
-        owner = self._redis.get(keys.email(fields["email"]))
+        owner = self._redis.get(keys.email(fields.get("email", "")))
         return owner not in (None, account_id)
 
     def _api_keys(self, named: list[str]) -> dict[str, Fields]:
         with self._redis.pipeline(transaction=False) as pipe:
             for key_id in named:
                 pipe.hgetall(keys.api_key(key_id))
-            found = zip(named, pipe.execute(), strict=True)
-        # A key revoked while its last use was being written leaves only that field behind.
-        return {key_id: fields for key_id, fields in found if "digest" in fields}
+            found = zip(named, answers_of(pipe), strict=True)
+        # A key revoked while its last use was being written left only that behind.
+        return {key_id: fields for key_id, fields in found if fields.keys() - LAST_USE}
 
-    def ledger(self, account_id: str, after: str | None, until: str) -> list[LedgerEntry]:
-        start = f"({after}" if after else "-"
-        rows = self._redis.xrange(keys.ledger(account_id), min=start, max=until, count=PAGE)
-        return [ledger_entry(entry_id, fields) for entry_id, fields in rows]
+    def ledger(
+        self, account_id: str, after: str | None, until: str, tell: Tell
+    ) -> Iterator[list[LedgerEntry]]:
+        yield from ledger_pages(self._redis, account_id, after, until, count=PAGE, tell=tell)
 
     def request_ids(self, account_id: str, below: str | None) -> list[str]:
         return self._listed(keys.account_requests(account_id), below)
@@ -133,7 +142,7 @@ class Backups:
                     pipe.pttl(name)
                 pipe.lrange(keys.delivery_log(delivery_id), 0, -1)
                 pipe.pttl(keys.delivery_log(delivery_id))
-            answers = iter(pipe.execute())
+            answers = iter(answers_of(pipe))
         copies = []
         for request_id in request_ids:
             request, delivery, log = (_kept(next(answers), next(answers)) for _ in range(3))
@@ -146,11 +155,11 @@ class Backups:
             for batch_id in batch_ids:
                 pipe.hgetall(keys.batch(batch_id))
                 pipe.pttl(keys.batch(batch_id))
-            answers = iter(pipe.execute())
+            answers = iter(answers_of(pipe))
         kept = [(batch_id, _kept(next(answers), next(answers))) for batch_id in batch_ids]
         return [BatchCopy(account_id, batch_id, each) for batch_id, each in kept if each]
 
-    def with_results(self, copies: Sequence[RequestCopy]) -> list[RequestCopy]:
+    def with_results(self, copies: Sequence[RequestCopy], tell: Tell) -> list[RequestCopy]:
         options = {NEVER_DECODE: True}
         # Not in one transaction with the rest: its answer comes in one piece, which is decoded or not.
         # A result does not change once it is there.
@@ -158,8 +167,8 @@ class Backups:
             for copy in copies:
                 pipe.execute_command("GET", keys.result(copy.request_id), **options)
                 pipe.pttl(keys.result(copy.request_id))
-            answers = iter(pipe.execute())
-        return [replace(copy, result=_kept(next(answers), next(answers))) for copy in copies]
+            answers = iter(answers_of(pipe))
+        return [replace(copy, result=_result(copy, next(answers), next(answers), tell)) for copy in copies]
 
     def idempotency_keys(self) -> Iterator[list[IdempotencyCopy]]:
         for names in pages(self._redis, "{s??}:acct:*:idem:*", SCAN_COUNT):
@@ -170,7 +179,7 @@ class Backups:
             for name in names:
                 pipe.hgetall(name)
                 pipe.pttl(name)
-            answers = iter(pipe.execute())
+            answers = iter(answers_of(pipe))
         found = []
         for name in names:
             kept = _kept(next(answers), next(answers))
@@ -183,7 +192,7 @@ class Backups:
         with self._redis.pipeline(transaction=False) as pipe:
             for shard in range(shards):
                 pipe.hgetall(keys.stats(shard))
-            return [CountersCopy(shard, fields) for shard, fields in enumerate(pipe.execute())]
+            return [CountersCopy(shard, fields) for shard, fields in enumerate(answers_of(pipe))]
 
     def sessions(self) -> tuple[list[SessionCopy], PoolCopy]:
         names = sorted(self._redis.smembers(instagram_sessions.NAMES))
@@ -191,9 +200,9 @@ class Backups:
             for name in names:
                 pipe.hgetall(_session(name))
             pipe.get(instagram_sessions.COUNTER)
-            *rows, counter = pipe.execute()
+            *rows, counter = answers_of(pipe)
         copies = [SessionCopy(name, fields) for name, fields in zip(names, rows, strict=True) if fields]
-        return copies, PoolCopy(int(counter or 0))
+        return copies, PoolCopy(_number(counter))
 
     def opt_outs(self) -> OptOutsCopy:
         with self._redis.pipeline(transaction=True) as pipe:
@@ -232,8 +241,23 @@ def _session(name: str) -> str:
     return f"{{ig}}:session:{name}"
 
 
+# Stands for what is no number, in fields that have none below 0: the check of the record tells of it.
+NO_NUMBER = -1
+
+
 def _times(rows: list[tuple[str, float]]) -> dict[str, int]:
-    return {name: int(at) for name, at in rows}
+    return {name: int(at) if math.isfinite(at) else NO_NUMBER for name, at in rows}
+
+
+def _number(text: Any) -> int:
+    return int(text) if isinstance(text, str) and is_whole(text) else 0 if text is None else NO_NUMBER
+
+
+def _result(copy: RequestCopy, value: Any, lifetime: int, tell: Tell) -> Kept[bytes] | None:
+    if value is OF_ANOTHER_TYPE:
+        tell(BrokenRow(f"result of {copy.request_id}", "the key holds another type"))
+        return None
+    return _kept(value, lifetime)
 
 
 def _kept(value: Any, lifetime: int) -> Kept[Any] | None:

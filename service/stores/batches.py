@@ -9,17 +9,20 @@ from typing import Any
 
 from service.domain import ids
 from service.domain.accounts import Limit, refuse_free, refuse_names
-from service.domain.batches import SUMMARY, BatchRecord, BatchSubmission
+from service.domain.batches import SUMMARY, WEBHOOK_MODES, BatchRecord, BatchSubmission
 from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits
 from service.domain.policy import Policy
 from service.domain.requests import Owed, Page
+from service.domain.rows import among, moment, reading, whole
 from service.domain.webhooks import host_of
 from service.stores import keys, scripts
-from service.stores.commands import hashes
+from service.stores.commands import fields_of
 from service.stores.connection import Client, store_adapter
+from service.stores.credits import uncounted
 from service.stores.endings import COMPRESSION_LEVEL
 from service.stores.limits import bounds_of, free_bound, names_windows_of, states_of
 from service.stores.requests import IDEMPOTENCY_LIFETIME
+from service.stores.rows import look_up
 
 STATUS, OUTCOME = "status:", "outcome:"
 
@@ -50,6 +53,8 @@ class Batches:
             raise IdempotencyKeyReuse
         if answer == "poor":
             raise InsufficientCredits(_poor(submission, int(value)))
+        if answer == "broken":
+            raise uncounted(submission.account_id)
         return BatchRecord(
             batch_id=submission.batch_id,
             account_id=submission.account_id,
@@ -101,13 +106,12 @@ class Batches:
         return record
 
     def get(self, batch_id: str) -> BatchRecord | None:
-        return batch_record(batch_id, self._redis.hgetall(keys.batch(batch_id)))
+        return batch_record(batch_id, fields_of(self._redis, keys.batch(batch_id)))
 
     def page(self, account_id: str, *, cursor: str | None, limit: int) -> Page[BatchRecord]:
         top = f"({cursor}" if cursor else "+"
         names = self._redis.zrevrangebylex(keys.account_batches(account_id), top, "-", start=0, num=limit)
-        rows = hashes(self._redis, [keys.batch(name) for name in names])
-        found = [batch_record(name, row) for name, row in zip(names, rows, strict=True)]
+        found = look_up(self._redis, keys.batch, batch_record, names)
         following = names[-1] if len(names) == limit else None
         return Page([record for record in found if record is not None], following)
 
@@ -191,31 +195,33 @@ def _poor(submission: BatchSubmission, available: int) -> str:
 
 
 def batch_record(batch_id: str, fields: dict[str, str]) -> BatchRecord | None:
-    """Turn a batch's hash into a record, None when there is none."""
+    """Turn a batch's hash into a record, None when there is none. Raises BrokenRow."""
     if not fields:
         return None
-    return BatchRecord(
-        batch_id=batch_id,
-        account_id=fields["account"],
-        operation=fields["operation"],
-        total=int(fields["total"]),
-        left=int(fields["left"]),
-        processing=int(fields.get("processing", 0)),
-        hold=int(fields["hold"]),
-        charged=int(fields.get("charged", 0)),
-        item_count=int(fields.get("items", 0)),
-        cached=int(fields.get("cached", 0)),
-        created_at=int(fields["created_at"]),
-        webhook_url=fields.get("webhook_url"),
-        webhook_mode=fields["mode"],
-        max_age=int(fields["max_age"]),
-        started_at=int(fields.get("started_at", 0)),
-        finished_at=int(fields.get("finished_at", 0)),
-        cancelled_at=int(fields.get("cancelled_at", 0)),
-        statuses=_counts(fields, STATUS),
-        outcomes=_counts(fields, OUTCOME),
-    )
+    with reading("batch", batch_id):
+        total = whole(fields, "total", least=1, most=ids.ITEMS_MOST)
+        return BatchRecord(
+            batch_id=batch_id,
+            account_id=fields["account"],
+            operation=fields["operation"],
+            total=total,
+            left=whole(fields, "left", most=total),
+            processing=whole(fields, "processing", 0),
+            hold=whole(fields, "hold"),
+            charged=whole(fields, "charged", 0),
+            item_count=whole(fields, "items", 0),
+            cached=whole(fields, "cached", 0),
+            created_at=moment(fields, "created_at"),
+            webhook_url=fields.get("webhook_url"),
+            webhook_mode=among(fields, "mode", WEBHOOK_MODES),
+            max_age=whole(fields, "max_age"),
+            started_at=moment(fields, "started_at", 0),
+            finished_at=moment(fields, "finished_at", 0),
+            cancelled_at=moment(fields, "cancelled_at", 0),
+            statuses=_counts(fields, STATUS),
+            outcomes=_counts(fields, OUTCOME),
+        )
 
 
 def _counts(fields: dict[str, str], prefix: str) -> dict[str, int]:
-    return {name.removeprefix(prefix): int(n) for name, n in fields.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): whole(fields, name) for name in fields if name.startswith(prefix)}

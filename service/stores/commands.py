@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.client import NEVER_DECODE
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from service.stores.connection import Client, nodes
 
@@ -66,9 +66,47 @@ def alone(redis: Client, command: Command) -> Any:
         return command.with_text().send(redis)
 
 
+OF_ANOTHER_TYPE = {"": "of another type"}  # a hash of nothing that anybody looks for
+
+
 def hashes(redis: Client, names: Sequence[str]) -> list[dict[str, str]]:
     """Return what these hashes hold; nothing for one that is not there."""
-    return together(redis, [Command(("HGETALL", name)) for name in names])
+    looks = [Command(("HGETALL", name)) for name in names]
+    return _typed([_answer(redis, look) for look in looks] if len(looks) < 2 else _piped(redis, looks))
+
+
+def fields_of(redis: Client, name: str) -> dict[str, str]:
+    """Return what one hash holds, as `hashes` does."""
+    [fields] = hashes(redis, [name])
+    return fields
+
+
+def answers_of(pipe: Any) -> list[Any]:
+    """Send what a pipeline has collected; a key of another type is answered with `OF_ANOTHER_TYPE`."""
+    return _typed(pipe.execute(raise_on_error=False))
+
+
+def _typed(answers: list[Any]) -> list[Any]:
+    return [OF_ANOTHER_TYPE if isinstance(each, ResponseError) else each for each in tolerated(answers)]
+
+
+def _answer(redis: Client, command: Command) -> Any:
+    try:
+        return alone(redis, command)
+    except ResponseError as error:
+        return error
+
+
+def tolerated(answers: list[Any]) -> list[Any]:
+    """Return answers, among them that a key is of another type than was asked for; raise other errors."""
+    for answer in answers:
+        if isinstance(answer, Exception) and not _is_of_another_type(answer):
+            raise answer
+    return answers
+
+
+def _is_of_another_type(error: Exception) -> bool:
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
 def pages(redis: Client, pattern: str, count: int) -> Iterator[list[str]]:

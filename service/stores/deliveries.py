@@ -9,14 +9,16 @@ from dataclasses import asdict
 
 from service.domain import ids
 from service.domain.batches import summary
-from service.domain.deliveries import PENDING, Attempt, Delivery, DeliveryClaim, Plan
+from service.domain.deliveries import PENDING, STATES, Attempt, Delivery, DeliveryClaim, Plan
 from service.domain.errors import LeaseLost
 from service.domain.policy import Policy
 from service.domain.requests import Page
+from service.domain.rows import LAST_MS, among, moment, reading, whole
 from service.stores import keys, scripts
 from service.stores.batches import batch_record
-from service.stores.commands import Command, hashes, together
+from service.stores.commands import Command, fields_of, together
 from service.stores.connection import Client, store_adapter
+from service.stores.rows import look_up, read, readable, unpacked
 
 SCAN_CHUNK = 200
 SCAN_MOST = 2_000
@@ -52,13 +54,15 @@ class Deliveries:
             return None
         fence, fields = answer
         delivery = _delivery(delivery_id, scripts.pairs(fields))
+        if delivery is None:
+            return None
         return DeliveryClaim(delivery, int(fence), self._body(delivery, packed))
 
     def _body(self, delivery: Delivery, packed: bytes | None) -> bytes | None:
         if delivery.is_of_batch:
-            batch = batch_record(delivery.request_id, self._redis.hgetall(_body_key(delivery)))
+            batch = batch_record(delivery.request_id, fields_of(self._redis, _body_key(delivery)))
             return None if batch is None else summary(batch)
-        return None if packed is None else gzip.decompress(packed)
+        return read(unpacked, delivery.delivery_id, packed)
 
     def defer(self, claim: DeliveryClaim, seconds: float) -> None:
         delivery = claim.delivery
@@ -113,12 +117,12 @@ class Deliveries:
         return [str(delivery_id) for delivery_id in found]
 
     def get(self, delivery_id: str) -> Delivery | None:
-        fields = self._redis.hgetall(keys.delivery(delivery_id))
-        return _delivery(delivery_id, fields) if "status" in fields else None
+        return _delivery(delivery_id, fields_of(self._redis, keys.delivery(delivery_id)))
 
     def attempts(self, delivery_id: str) -> list[Attempt]:
         rows = self._redis.lrange(keys.delivery_log(delivery_id), 0, -1)
-        return [Attempt(**json.loads(row)) for row in rows]
+        found = readable(_attempt, [delivery_id] * len(rows), rows)
+        return [attempt for attempt in found if attempt is not None]
 
     def page(
         self,
@@ -149,10 +153,7 @@ class Deliveries:
         return Page(found, cursor)
 
     def _many(self, names: list[str]) -> list[Delivery | None]:
-        rows = hashes(self._redis, [keys.delivery(name) for name in names])
-        return [
-            _delivery(name, row) if "status" in row else None for name, row in zip(names, rows, strict=True)
-        ]
+        return look_up(self._redis, keys.delivery, _delivery, names)
 
     def backlog(self) -> tuple[int, int]:
         now = int(time.time() * 1000)
@@ -217,20 +218,33 @@ def _body_key(delivery: Delivery) -> str:
     return keys.result(ids.request_of(delivery.delivery_id))
 
 
-def _delivery(delivery_id: str, fields: dict[str, str]) -> Delivery:
-    return Delivery(
-        delivery_id=delivery_id,
-        account_id=fields["account"],
-        request_id=fields["request"],
-        url=fields["url"],
-        host=fields["host"],
-        status=fields["status"],
-        attempts=int(fields["attempts"]),
-        tries=int(fields["tries"]),
-        created_at=int(fields["created_at"]),
-        started_at=int(fields["started_at"]),
-        next_at=int(fields.get("next_at", 0)),
-        leased=int(fields.get("lease_until", 0)) > int(time.time() * 1000),
-        repeats="single" not in fields,
-        spared=int(fields.get("spared", 0)),
-    )
+def _delivery(delivery_id: str, fields: dict[str, str]) -> Delivery | None:
+    """Turn a delivery's hash into a record, None when there is none. Raises BrokenRow."""
+    if not fields:
+        return None
+    with reading("delivery", delivery_id):
+        return Delivery(
+            delivery_id=delivery_id,
+            account_id=fields["account"],
+            request_id=fields["request"],
+            url=fields["url"],
+            host=fields["host"],
+            status=among(fields, "status", STATES),
+            attempts=whole(fields, "attempts"),
+            tries=whole(fields, "tries"),
+            created_at=moment(fields, "created_at"),
+            started_at=moment(fields, "started_at"),
+            next_at=moment(fields, "next_at", 0),
+            leased=moment(fields, "lease_until", 0) > int(time.time() * 1000),
+            repeats="single" not in fields,
+            spared=whole(fields, "spared", 0),
+        )
+
+
+def _attempt(delivery_id: str, row: str) -> Attempt:
+    """Turn a line of a delivery's log into an attempt. Raises BrokenRow."""
+    with reading("log of", delivery_id):
+        attempt = Attempt(**json.loads(row))
+        if not 0 <= attempt.at * 1000 <= LAST_MS:
+            raise ValueError("'at' is no time")
+        return attempt

@@ -11,6 +11,7 @@ from service.stores import keys, scripts
 from service.stores.commands import Command, hashes, pages, together
 from service.stores.connection import Client, store_adapter
 from service.stores.requests import request_record
+from service.stores.rows import readable
 
 SCAN_COUNT = 500
 OF_ANY_REQUEST = "{s??}:req:*"
@@ -48,8 +49,7 @@ class Erasures:
 
     def requests(self) -> Iterator[list[RequestRecord]]:
         for names in pages(self._redis, OF_ANY_REQUEST, SCAN_COUNT):
-            rows = hashes(self._redis, names)
-            found = (request_record(_id_in(name), row) for name, row in zip(names, rows, strict=True))
+            found = readable(request_record, map(_id_in, names), hashes(self._redis, names))
             yield [record for record in found if record is not None]
 
     def drop_shared(self, names: Collection[str], user_ids: Collection[str]) -> int:

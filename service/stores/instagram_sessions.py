@@ -44,8 +44,10 @@ from service.domain.instagram import (
     check_name,
     check_settings,
 )
+from service.domain.rows import Tell, moment, reading, whole
 from service.stores import scripts
 from service.stores.connection import store_adapter
+from service.stores.rows import log_broken, readable
 
 NAMES = "{ig}:sessions"
 READY = "{ig}:ready"
@@ -112,14 +114,14 @@ class InstagramSessions:
 
     def get(self, name: str) -> SessionRecord:
         """Return one session's record. Raises NotFound."""
-        records = self._records([name])
+        records = self._records([name], log_broken)
         if not records:
             raise _unknown(name)
         return records[0]
 
-    def list(self) -> Sequence[SessionRecord]:
-        """Return all records, by name."""
-        return self._records(sorted(cast(set[str], self._redis.smembers(NAMES))))
+    def list(self, tell: Tell = log_broken) -> Sequence[SessionRecord]:
+        """Return all records, by name; ``tell`` hears of those that cannot be read."""
+        return self._records(sorted(cast(set[str], self._redis.smembers(NAMES))), tell)
 
     def lease(
         self, seconds: float, calls: int = 1, least: int = 1, *, gives_way: bool = False
@@ -230,7 +232,7 @@ class InstagramSessions:
             self._redis.hset(PROXIES, name, self._tag(opened[1]))
         return Leased(name, token, int(version), *opened, failure, int(failures), int(granted))
 
-    def _records(self, names: Sequence[str]) -> Sequence[SessionRecord]:
+    def _records(self, names: Sequence[str], tell: Tell) -> Sequence[SessionRecord]:
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.time()
             for name in names:
@@ -239,9 +241,9 @@ class InstagramSessions:
                 pipe.hmget(BUDGET, f"s:{name}:60", f"s:{name}:3600")
             (seconds, micros), *answers = pipe.execute()
         now = seconds * 1000 + micros // 1000
-        rows = zip(names, answers[::3], answers[1::3], answers[2::3], strict=True)
-        return [_record(name, dict(zip(_SHOWN, values, strict=True)), token, budget, now)
-                for name, values, token, budget in rows if values[0] is not None]  # fmt: skip
+        rows = zip(answers[::3], answers[1::3], answers[2::3], [now] * len(names), strict=True)
+        found = readable(_record, names, rows, tell)
+        return [record for record in found if record is not None]
 
     def _tag(self, proxy: str | None) -> str:
         """Return what stands for a proxy where its calls are counted, "" for none."""
@@ -259,25 +261,35 @@ def _unavailable(answer: Sequence[Any]) -> Unavailable:
     return Unavailable(retry_in, busy=int(answer[2]), paced=bool(answer[3]))
 
 
-def _record(
-    name: str, fields: dict[str, str | None], token: str | None, budget: list[str | None], now: int
+def _record(name: str, row: tuple[Any, ...]) -> SessionRecord | None:
+    """Turn what is stored of a session into its record, None when there is none. Raises BrokenRow."""
+    values, token, budget, now = row
+    if not any(values):
+        return None
+    with reading("session", name):
+        fields = {field: value for field, value in zip(_SHOWN, values, strict=True) if value is not None}
+        return _session(name, fields, token, budget, now)
+
+
+def _session(
+    name: str, fields: dict[str, str], token: str | None, budget: list[str | None], now: int
 ) -> SessionRecord:
-    state, rested_until = SessionState(str(fields["state"])), int(fields["rested_until"] or 0)
+    state, rested_until = SessionState(fields["state"]), moment(fields, "rested_until", 0)
     # The stored state is only rewritten by the next release; the rest itself ends on time.
     rested = state is SessionState.RESTING and rested_until <= now
     return SessionRecord(
         name=name,
         state=SessionState.ACTIVE if rested else state,
-        reason="" if rested else fields["reason"] or "",
+        reason="" if rested else fields.get("reason", ""),
         rested_until=0 if rested else rested_until,
         leased=token is not None and int(token.rpartition(":")[2]) > now,
-        has_proxy=bool(fields["proxy"]),
-        version=int(fields["version"] or 0),
-        uses=int(fields["uses"] or 0),
-        last_used=int(fields["last_used"] or 0),
-        added_at=int(fields["added_at"] or 0),
-        failure=fields["failure"] or "",
-        failures=int(fields["failures"] or 0),
+        has_proxy=bool(fields.get("proxy")),
+        version=whole(fields, "version", 0),
+        uses=whole(fields, "uses", 0),
+        last_used=moment(fields, "last_used", 0),
+        added_at=moment(fields, "added_at", 0),
+        failure=fields.get("failure", ""),
+        failures=whole(fields, "failures", 0),
         calls_minute=_calls(budget[0], 60, now),
         calls_hour=_calls(budget[1], 3_600, now),
     )

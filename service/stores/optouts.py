@@ -11,10 +11,12 @@ from collections.abc import Collection
 from typing import Any
 
 from service.domain.optouts import OptOut, same_account
+from service.domain.rows import Tell, moment, reading
 from service.domain.targets import USER_ID, USERNAME, Target
 from service.stores import keys, scripts
 from service.stores.commands import Command, together
 from service.stores.connection import Client, store_adapter
+from service.stores.rows import log_broken, read
 
 HASHES = {USERNAME: keys.OPTOUT_NAMES, USER_ID: keys.OPTOUT_IDS}
 NOBODY = ""  # a command that reads fields wants one
@@ -55,11 +57,12 @@ class OptOuts:
         removed: list[Target] = self._redis.transaction(remove, *HASHES.values(), value_from_callable=True)
         return removed
 
-    def list(self) -> list[OptOut]:
+    def list(self, tell: Tell = log_broken) -> list[OptOut]:
         with self._redis.pipeline(transaction=True) as pipe:
             for name in HASHES.values():
                 pipe.hgetall(name)
-            return sorted(_listed(*pipe.execute()), key=lambda each: each.added_at)
+            names, user_ids = pipe.execute()
+            return sorted(_listed(names, user_ids, tell), key=lambda each: each.added_at)
 
     def anybody(self) -> bool:
         return any(together(self._redis, [Command(("HLEN", name)) for name in HASHES.values()]))
@@ -91,13 +94,21 @@ def _entry(*, note: str = "", linked: str = "") -> str:
     return json.dumps({"at": int(time.time() * 1000), "note": note, "linked": linked})
 
 
-def _listed(names: dict[str, str], user_ids: dict[str, str]) -> list[OptOut]:
+def _listed(names: dict[str, str], user_ids: dict[str, str], tell: Tell = log_broken) -> list[OptOut]:
     return [
-        _opt_out(Target(kind, value), json.loads(entry))
+        _opt_out(Target(kind, value), entry, tell)
         for kind, entries in ((USERNAME, names), (USER_ID, user_ids))
         for value, entry in entries.items()
     ]
 
 
-def _opt_out(account: Target, entry: dict[str, Any]) -> OptOut:
-    return OptOut(account, entry["at"], entry["note"], entry["linked"])
+def _opt_out(account: Target, entry: str, tell: Tell) -> OptOut:
+    """Return an entry of the list. One that is broken stands for the account all the same."""
+
+    def parse(_: str, text: str) -> OptOut:
+        with reading("opt-out", account.text):
+            fields = json.loads(text)
+            note, linked = str(fields["note"]), str(fields["linked"])
+            return OptOut(account, moment({"at": str(fields["at"])}, "at"), note, linked)
+
+    return read(parse, account.value, entry, tell) or OptOut(account, 0, "", "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
@@ -26,11 +25,12 @@ from service.domain.watches import GRACE_MS
 from service.domain.webhooks import host_of
 from service.stores import keys, scripts
 from service.stores.bulk import BULK_KEYS, CALL_LIFETIME_MS, Bulk
-from service.stores.commands import Command, alone, hashes, together
+from service.stores.commands import Command, alone, fields_of, together
 from service.stores.connection import Client, is_one_server, store_adapter
-from service.stores.credits import balance_of
+from service.stores.credits import balance_of, uncounted
 from service.stores.endings import of_the_end
 from service.stores.limits import bounds_of, free_bound, states_of, windows_of
+from service.stores.rows import look_up, read, readable, unpacked
 from service.stores.waiting import Waiter, Waiters
 
 SCAN_CHUNK = 200
@@ -107,6 +107,8 @@ class Requests:
         if verdict == "spent":
             assert self._policy.free_limit is not None  # noqa: S101 - or the script would not have looked
             refuse_free(self._policy.free_limit, int(told[0]))
+        if verdict == "broken":
+            raise uncounted(submission.account_id)
         available, paused = told
         sentence = (
             f"This costs up to {submission.hold} credit(s) and {available} are available. Top up the account."
@@ -178,7 +180,7 @@ class Requests:
         return ids.floor_id(ids.REQUEST, shard, oldest)
 
     def get(self, request_id: str) -> RequestRecord | None:
-        return request_record(request_id, self._redis.hgetall(keys.request(request_id)))
+        return request_record(request_id, fields_of(self._redis, keys.request(request_id)))
 
     def look(self, request_id: str, account_id: str) -> RequestRecord | None:
         fields, packed, credits = together(
@@ -189,16 +191,15 @@ class Requests:
                 Command(("HMGET", keys.credits(account_id), "balance", "held")),
             ],
         )
-        record = request_record(request_id, fields)
+        record, balance = request_record(request_id, fields), read(balance_of, account_id, credits)
         return record and replace(
             record,
-            envelope=packed and gzip.decompress(packed),
-            available=balance_of(credits).available,
+            envelope=read(unpacked, request_id, packed),
+            available=None if balance is None else balance.available,
         )
 
     def get_many(self, request_ids: Sequence[str]) -> list[RequestRecord | None]:
-        rows = hashes(self._redis, [keys.request(request_id) for request_id in request_ids])
-        return [request_record(name, row) for name, row in zip(request_ids, rows, strict=True)]
+        return look_up(self._redis, keys.request, request_record, request_ids)
 
     def envelope(self, request_id: str) -> bytes | None:
         [found] = self.envelopes([request_id])
@@ -207,7 +208,8 @@ class Requests:
     def envelopes(self, request_ids: Sequence[str]) -> list[bytes | None]:
         looks = [Command(("GET", keys.result(request_id)), raw=True) for request_id in request_ids]
         found = together(self._redis, looks)
-        return [None if packed is None else gzip.decompress(packed) for packed in found]
+        # One that is broken must not pass for one that is gone: it raises BrokenRow.
+        return [unpacked(name, packed) for name, packed in zip(request_ids, found, strict=True)]
 
     def waiter(self, request_id: str) -> AbstractContextManager[Waiter]:
         return self._waiters.on(keys.done(request_id))
@@ -243,7 +245,7 @@ class Requests:
 
     def claim_many(self, records: Sequence[RequestRecord]) -> list[Claim | None]:
         answers = together(self._redis, [self._claim_of(each.request_id, each.batch_id) for each in records])
-        return [_claimed(each.request_id, answer) for each, answer in zip(records, answers, strict=True)]
+        return readable(_claimed, [each.request_id for each in records], answers)
 
     def _claim_of(self, request_id: str, batch_id: str | None) -> Command:
         return self._claim.command(
@@ -371,7 +373,7 @@ def _owed(request: RequestRecord, delivery_id: str) -> Owed | None:
 
 
 def request_record(request_id: str, fields: dict[str, str]) -> RequestRecord | None:
-    """Turn a request's hash into a record, None when there is none."""
+    """Turn a request's hash into a record, None when there is none. Raises BrokenRow."""
     if not fields:
         return None
     return RequestRecord.of(request_id, fields)

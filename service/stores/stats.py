@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 
+from service.domain.rows import reading
 from service.stores import keys
 from service.stores.connection import Client, store_adapter
+from service.stores.rows import read
 
 BEAT_LIFETIME = 15
 FORGET_AFTER = 3_600
@@ -51,6 +53,11 @@ class Stats:
         for index in range(0, len(answers), 2):
             fields, still_open = answers[index : index + 2]
             for name, value in fields.items():
-                total[name] += float(value)
+                total[name] += read(_count, f"{name} of shard {index // 2}", value) or 0
             total["open"] += still_open
         return dict(total)
+
+
+def _count(name: str, value: str) -> float:
+    with reading("counter", name):
+        return float(value)

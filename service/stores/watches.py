@@ -13,11 +13,13 @@ from service.domain.errors import Conflict, IdempotencyKeyReuse
 from service.domain.options import Options
 from service.domain.policy import Policy
 from service.domain.requests import Page
-from service.domain.watches import ACTIVE, GRACE_MS, PAUSED, Watch
+from service.domain.rows import among, moment, reading, whole
+from service.domain.watches import ACTIVE, GRACE_MS, PAUSED, STATES, Watch
 from service.stores import keys, scripts
-from service.stores.commands import hashes, together
+from service.stores.commands import fields_of, together
 from service.stores.connection import Client, store_adapter
 from service.stores.requests import IDEMPOTENCY_LIFETIME
+from service.stores.rows import look_up
 
 READ_AT_ONCE = 200
 # Webhooks looked after in one run; those of more than a day's items do not come together.
@@ -78,7 +80,7 @@ class Watches:
         return watch
 
     def get(self, watch_id: str) -> Watch | None:
-        return watch_record(watch_id, self._redis.hgetall(keys.watch(watch_id)))
+        return watch_record(watch_id, fields_of(self._redis, keys.watch(watch_id)))
 
     def page(self, account_id: str, *, cursor: str | None, limit: int) -> Page[Watch]:
         top = f"({cursor}" if cursor else "+"
@@ -87,8 +89,7 @@ class Watches:
         return Page(found, names[-1] if len(names) == limit else None)
 
     def _many(self, names: Sequence[str]) -> list[Watch | None]:
-        rows = hashes(self._redis, [keys.watch(name) for name in names])
-        return [watch_record(name, row) for name, row in zip(names, rows, strict=True)]
+        return look_up(self._redis, keys.watch, watch_record, names)
 
     def pause(self, watch_id: str, reason: str) -> Watch | None:
         return self._become(watch_id, PAUSED, reason)
@@ -146,29 +147,30 @@ class Watches:
 
 
 def watch_record(watch_id: str, fields: dict[str, Any]) -> Watch | None:
-    """Turn a watch's hash into a record, None when there is none."""
-    if "created_at" not in fields:
+    """Turn a watch's hash into a record, None when there is none. Raises BrokenRow."""
+    if not fields:
         return None
-    return Watch(
-        watch_id=watch_id,
-        account_id=fields["account"],
-        username=fields["username"],
-        every=fields["every"],
-        webhook_url=fields["webhook_url"],
-        only_new=fields["only_new"] == "1",
-        heartbeat=fields["heartbeat"] == "1",
-        max_age=int(fields["max_age"]),
-        status=fields["status"],
-        pause_reason=fields.get("pause_reason") or None,
-        created_at=int(fields["created_at"]),
-        next_run_at=int(fields.get("next_run_at", 0)),
-        last_run_at=int(fields.get("last_run_at", 0)),
-        resumed_at=int(fields.get("resumed_at", 0)),
-        last_request_id=fields.get("last_request"),
-        last_outcome=fields.get("last_outcome"),
-        options=Options.of(fields.get("options")),
-        running=fields.get("running"),
-        told=fields.get("told", ""),
-        runs=int(fields.get("runs", 0)),
-        items_delivered=int(fields.get("items_delivered", 0)),
-    )
+    with reading("watch", watch_id):
+        return Watch(
+            watch_id=watch_id,
+            account_id=fields["account"],
+            username=fields["username"],
+            every=fields["every"],
+            webhook_url=fields["webhook_url"],
+            only_new=fields["only_new"] == "1",
+            heartbeat=fields["heartbeat"] == "1",
+            max_age=whole(fields, "max_age"),
+            status=among(fields, "status", STATES),
+            pause_reason=fields.get("pause_reason") or None,
+            created_at=moment(fields, "created_at"),
+            next_run_at=moment(fields, "next_run_at", 0),
+            last_run_at=moment(fields, "last_run_at", 0),
+            resumed_at=moment(fields, "resumed_at", 0),
+            last_request_id=fields.get("last_request"),
+            last_outcome=fields.get("last_outcome"),
+            options=Options.of(fields.get("options")),
+            running=fields.get("running"),
+            told=fields.get("told", ""),
+            runs=whole(fields, "runs", 0),
+            items_delivered=whole(fields, "items_delivered", 0),
+        )

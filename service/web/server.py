@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import signal
-import sys
 import socket
+import sys
 import threading
 from collections.abc import Mapping
 from threading import Event

@@ -12,11 +12,16 @@ from service.domain import ids
 from service.domain.audit import Fold
 from service.domain.batches import EACH, BatchRecord, summary
 from service.domain.credits import CACHED, CHARGE, FOUND, HOLD, NOTHING_NEW
+from service.domain.errors import BrokenRow
 from service.domain.ports import Services
 from service.domain.requests import RequestRecord
 from service.domain.watches import Watch
 from tests.chaos.hooks import ANSWERED, LATE_MANNERS, Arrival
 from tests.chaos.load import OK, UNKNOWN, Call
+
+
+def _refuse(broken: BrokenRow) -> None:
+    raise broken
 
 
 @dataclass
@@ -89,21 +94,26 @@ class Examiner:
 
     def _account(self, number: int, account_id: str) -> None:
         fold, charges, holds = Fold(), defaultdict[str, list[int]](list), Counter[str]()
-        balance, last = self.services.books.closing(account_id)
-        for page in self.services.books.ledger(account_id, None, last or "+"):
+        balance, last = self.services.books.closing(account_id, _refuse)
+        for page in self.services.books.ledger(account_id, None, last or "+", _refuse):
             fold.read(page)
             for entry in page:
                 if entry.type == CHARGE:
                     charges[entry.request_id or ""].append(-entry.amount)
                 if entry.type == HOLD:
                     holds[entry.request_id or ""] += 1
+        assert balance is not None
         fold.compare(account_id, balance)
         self.found.wrong += [f"{each.kind} {each.where}: {each.text}" for each in fold.differences]
         if balance.held:
             self.found.wrong.append(f"{account_id}: {balance.held} still held")
-        batches = {each.batch_id: each for page in self.services.books.batches(account_id) for each in page}
+        batches = {
+            each.batch_id: each for page in self.services.books.batches(account_id, _refuse) for each in page
+        }
         records = {
-            each.request_id: each for page in self.services.books.requests(account_id) for each in page
+            each.request_id: each
+            for page in self.services.books.requests(account_id, _refuse)
+            for each in page
         }
         self._unlisted(number, batches, records)
         self.found.batches |= batches
@@ -140,7 +150,7 @@ class Examiner:
             else:
                 record = records[name] = records.get(name) or self.services.requests.get(name)  # type: ignore[assignment]
             if batch is not None:
-                items = [each for page in self.services.books.items(batch) for each in page]
+                items = [each for page in self.services.books.items(batch, _refuse) for each in page]
                 records.update({each.request_id: each for each in items})
             elif record is None:  # forgotten since
                 batches.pop(name, None)

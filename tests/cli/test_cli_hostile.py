@@ -23,6 +23,7 @@ from service.domain.credits import AMOUNT_MOST
 from service.domain.instagram import settings_from_sessionid
 from service.domain.ports import Services
 from service.stores import keys
+from service.stores.instagram_sessions import NAMES
 from tests.api.support import QuickPasswords
 from tests.cli.standin import Batches
 from tests.cli.support import KEY, Service, answer, failed, found, refused
@@ -193,11 +194,48 @@ def test_an_account_that_is_broken_keeps_nobody_from_the_list(
     services.credits.add(anna.account_id, 7, entry_type="topup", note="")
     valkey.hset(keys.credits(bert.account_id), "balance", "1e+30")
     valkey.hset(keys.account(carl.account_id), "created_at", "yesterday")
-    rows = {row["id"]: row for row in json.loads(well(run("account", "list", "--json")))}
+    told = run("account", "list", "--json")
+    rows = {row["id"]: row for row in json.loads(told.stdout)}
     assert rows[anna.account_id]["balance"] == 7
     assert rows[bert.account_id]["balance"] == "broken"
-    assert rows[carl.account_id]["state"] == "broken"
-    assert "broken" in well(run("account", "list"))
+    assert carl.account_id not in rows
+    for each in (told, run("account", "list")):
+        assert each.exit_code == 1
+        assert f"passed over: The store's account {carl.account_id} cannot be read" in each.stderr
+        assert f"passed over: The store's credits of {bert.account_id} cannot be read" in each.stderr
+        assert "broken" in each.stdout
+
+
+@pytest.mark.parametrize("text", EVERY)
+def test_rows_that_are_passed_over_are_named_as_text(
+    run: Run, services: Services, valkey: Redis, text: str
+) -> None:
+    account = services.accounts.create("anna@example.com", "hash")
+    valkey.sadd(keys.ACCOUNTS, text)
+    valkey.zadd(keys.account_requests(account.account_id), {text: 0})
+    valkey.hset(keys.OPTOUT_NAMES, text, "no JSON")
+    valkey.sadd(NAMES, text)
+    valkey.hset(f"{{ig}}:session:{text}", "state", text)
+    for command in ("account list", "audit", "backup file", "instagram list", "optout list"):
+        told = run(*command.split())
+        assert told.exit_code == 1, (command, told.output)
+        assert is_harmless(told.output), command
+        assert "passed over" in told.stderr, command
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_differences_and_files_are_named_as_text(
+    run: Run, services: Services, valkey: Redis, text: str
+) -> None:
+    account = services.accounts.create("anna@example.com", "hash")
+    entry = {"type": "hold", "amount": "-1", "balance": "0", "held": "1", "request": text, "at": "1"}
+    for _ in range(2):
+        valkey.xadd(keys.ledger(account.account_id), entry)
+    for command in (["audit"], ["audit", "--json"], ["backup", f"x{text}".replace("\x00", "")]):
+        told = run(*command)
+        assert told.exit_code == 1, told.output
+        assert not told.exception or isinstance(told.exception, SystemExit)
+        assert is_harmless(told.output), command
 
 
 @pytest.mark.parametrize("amount", [AMOUNT_MOST + 1, -AMOUNT_MOST - 1, 10**30, -(10**30)])
@@ -330,5 +368,5 @@ def test_the_audit_does_not_pass_a_broken_account_over_in_silence(
     valkey.hdel(keys.account(account.account_id), "password")
     told = run("audit", "--json")
     assert told.exit_code == 1
-    [row] = json.loads(told.stdout)
-    assert (row["what"], row["where"]) == ("account", account.account_id)
+    assert f"passed over: The store's account {account.account_id} cannot be read" in told.stderr
+    assert json.loads(told.stdout) == []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import itertools
 import json
 import os
 import random
 import re
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,13 +28,14 @@ from redis.exceptions import ConnectionError as StoreGone
 from service import bootstrap
 from service.actions import backup as actions
 from service.actions.audit import audit
-from service.actions.backup import back_up, restore
+from service.actions.backup import back_up
 from service.actions.batch import cancel_batch
 from service.actions.tidy import tidy_ledger
 from service.auth.api_keys import ApiKeys
 from service.cli.main import main
 from service.config import Settings
 from service.domain import ids
+from service.domain.backups import Kept, Tally
 from service.domain.batches import BatchRecord
 from service.domain.credits import Balance
 from service.domain.deliveries import Attempt, Plan
@@ -50,9 +53,11 @@ from service.domain.ports import Services
 from service.domain.requests import Claim, RequestRecord, Run
 from service.domain.targets import HIGHLIGHT_ID, STORY_ID, USER_ID, Target, named
 from service.domain.watches import Watch
+from service.sealing import Sealing
+from service.secrets import derive
 from service.stores import keys, meta
 from service.stores.connection import open_store
-from tests.conftest import ELSEWHERE, SHARDS, RecordingQueue, await_true, finish_one, make_services
+from tests.conftest import ELSEWHERE, SECRET, SHARDS, RecordingQueue, await_true, finish_one, make_services
 from tests.redis.kit import CANCEL, batch_of, ending, items_of, snapshot, submission
 from workers.schedule import mend_schedule
 
@@ -61,6 +66,30 @@ HOOK = "https://example.com/hook"
 OTHER_DATABASE = 5
 CHOSEN = Options(amount=3, shape="story", archive=True, force=True)
 SESSION = settings_from_sessionid("90000000001%3Asimulated00000001%3A1")
+
+
+# As the settings of these tests have it.
+SEALING = Sealing(derive(SECRET, "backups"), bytes.fromhex(derive(SECRET, "backup-check").hex()[:32]))
+OF_VERSION_3 = Path(__file__).parent / "version3_backup.gz"
+
+
+def sealed(text: bytes) -> bytes:
+    """A file with this in it."""
+    file = io.BytesIO()
+    with SEALING.seal(file) as writer:
+        writer.write(text)
+    return file.getvalue()
+
+
+def unsealed(data: bytes) -> bytes:
+    inner = SEALING.open(io.BytesIO(data))
+    assert inner is not None
+    return inner.read()
+
+
+def restore(services: Services, path: Path) -> Tally:
+    """Restore a backup as they are made now, of which there is nothing to warn."""
+    return actions.restore(services, path, pytest.fail)
 
 
 @pytest.fixture
@@ -495,15 +524,21 @@ def test_a_watch_that_is_added_while_its_account_is_read_is_in_the_backup(
     assert [each.watch_id for each in found[1]] == added
 
 
-@pytest.mark.parametrize(("version", "unknown"), [(1, {"watch", "optouts"}), (2, {"optouts"})])
+@pytest.mark.parametrize(("version", "unknown"), [(1, {"watch", "optouts"}), (2, {"optouts"}), (3, set())])
 def test_a_backup_of_an_older_version_is_read(
     packed: Packed, empty: Empty, version: int, unknown: set[str]
 ) -> None:
     rows = [json.loads(line) for line in packed.lines[:-1]]
     old = [row for row in rows if row.get("type") not in unknown]
-    assert len(old) < len(rows)
+    assert (len(old) < len(rows)) == bool(unknown)
     lines = [json.dumps(row).encode() + b"\n" for row in [{**old[0], "version": version}, *old[1:]]]
-    assert empty.refuses(packed.sealed(*lines)) == ""
+    data = packed.of_lines(*lines)
+    assert empty.refuses(data) == ""
+    warned: list[str] = []
+    empty.file.write_bytes(data)
+    actions.restore(empty.services, empty.file, warned.append)
+    assert len(warned) == 1
+    assert "can have changed anything in it, password hashes and credits too" in warned[0]
 
 
 def test_more_than_a_page_of_everything_comes_back(
@@ -843,7 +878,7 @@ def test_secrets_are_in_a_backup_as_they_are_at_rest(life: Life, file: Path) -> 
     life.services.sessions.add("main", SESSION, "socks5://user:pass@127.0.0.1:1080")
     webhook = life.services.accounts.webhook_secrets(life.account_id).current
     back_up(life.services, file)
-    text = gzip.decompress(file.read_bytes()).decode()
+    text = gzip.decompress(unsealed(file.read_bytes())).decode()
     for each in (secret, webhook, webhook.removeprefix("whsec_"), "simulated00000001", "user:pass"):
         assert each not in text
 
@@ -856,13 +891,17 @@ class Packed:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.lines = gzip.decompress(data).splitlines(keepends=True)
+        self.packed = unsealed(data)
+        self.lines = gzip.decompress(self.packed).splitlines(keepends=True)
 
-    def sealed(self, *lines: bytes) -> bytes:
-        """Put these lines, without an end, together with an end that fits."""
+    def of_lines(self, *lines: bytes) -> bytes:
+        """Put these lines, without an end, together with an end that fits, as versions before 4 did."""
         digest = hashlib.sha256(b"".join(lines)).hexdigest()
         last = {"end": True, "records": len(lines) - 1, "sha256": digest}
-        return gzip.compress(b"".join(lines) + json.dumps(last).encode() + b"\n")
+        return gzip.compress(b"".join(lines) + json.dumps(last).encode() + b"\n", 1)
+
+    def sealed(self, *lines: bytes) -> bytes:
+        return sealed(self.of_lines(*lines))
 
     def header(self, **changes: Any) -> bytes:
         """The backup with another header, and an end that fits."""
@@ -898,10 +937,10 @@ class Empty:
         """Return why a restore of ``data`` is refused, or "" when it is not."""
         self.file.write_bytes(data)
         try:
-            actions.check(self.services.backups, self.file)
+            actions.check(self.services, self.file)
         except (ValidationFailed, ConfigurationError):
             with pytest.raises((ValidationFailed, ConfigurationError)) as caught:
-                restore(self.services, self.file)
+                actions.restore(self.services, self.file, pytest.fail)
             assert self.redis.dbsize() == 0
             assert "\n" not in str(caught.value)
             return str(caught.value)
@@ -917,37 +956,129 @@ def test_a_backup_cut_short_is_refused_wherever_it_was_cut(packed: Packed, empty
     whole = len(packed.data)
     for length in {*range(0, whole, 13), *range(whole - 40, whole)}:
         assert empty.refuses(packed.data[:length]), length
-    plain = gzip.decompress(packed.data)
+    plain = gzip.decompress(packed.packed)
     for length in {*range(0, len(plain), 97), *range(len(plain) - 100, len(plain))}:
-        assert empty.refuses(gzip.compress(plain[:length], 1)), length
+        assert empty.refuses(sealed(gzip.compress(plain[:length], 1))), length
     assert empty.refuses(packed.data) == ""
 
 
-def test_a_changed_byte_is_refused_wherever_it_matters(packed: Packed, empty: Empty) -> None:
-    plain = gzip.decompress(packed.data)
+def test_a_changed_byte_is_refused_wherever_it_is(packed: Packed, empty: Empty) -> None:
     chance = random.Random(1)
-    harmless = []
-    for place in {*range(60), *range(60, len(packed.data), 17)}:
+    for place in {*range(130), *range(130, len(packed.data), 17)}:
         data = bytearray(packed.data)
         data[place] ^= chance.randint(1, 255)
-        if not empty.refuses(bytes(data)):
-            assert gzip.decompress(bytes(data)) == plain, place
-            harmless.append(place)
-    assert len(harmless) < 10  # gzip's own header, bits that fill up a byte
+        assert empty.refuses(bytes(data)), place
+
+
+def test_a_changed_byte_of_what_is_sealed_is_refused(packed: Packed, empty: Empty) -> None:
+    """The checksum is for mistakes of our own: who could seal it could make that too."""
+    plain = gzip.decompress(packed.packed)
+    chance = random.Random(1)
     for place in range(0, len(plain), 53):
         text = bytearray(plain)
         text[place] ^= chance.randint(1, 255)
-        assert empty.refuses(gzip.compress(bytes(text), 1)), place
+        assert empty.refuses(sealed(gzip.compress(bytes(text), 1))), place
+
+
+def test_a_password_hash_that_was_changed_does_not_come_back(packed: Packed, empty: Empty) -> None:
+    """With its checksum made anew it is an older version's file, and that is what is said of it."""
+
+    def change(row: dict[str, Any]) -> None:
+        row["fields"]["password"] = "the thief's"
+
+    rows = [json.loads(line) for line in packed.lines[:-1]]
+    change(next(row for row in rows if row.get("type") == "account"))
+    forged = packed.of_lines(*(json.dumps(row).encode() + b"\n" for row in rows))
+    assert "version 4 is sealed, and this is not" in empty.refuses(forged)
+    rows[0]["version"] = 3
+    empty.file.write_bytes(packed.of_lines(*(json.dumps(row).encode() + b"\n" for row in rows)))
+    with pytest.raises(pytest.fail.Exception, match="whoever could write to it can have changed anything"):
+        restore(empty.services, empty.file)
+    assert empty.redis.dbsize() == 0, "it is said before anything is written"
+
+
+def test_a_file_that_version_3_made_is_restored_with_a_warning(empty: Empty) -> None:
+    warned: list[str] = []
+    tally = actions.restore(empty.services, OF_VERSION_3, warned.append)
+    assert (tally.accounts, tally.requests, tally.owed, tally.opt_outs) == (3, 29, 6, 2)
+    assert len(warned) == 1
+    assert "neither encrypted nor signed" in warned[0]
+    assert audit(empty.services).differences == []
+
+
+def test_nothing_can_be_read_in_a_backup(life: Life, file: Path) -> None:
+    life.live()
+    life.finish(webhook_url="https://receiver.example/a-secret-token", target=named("somebody"))
+    webhook = life.services.accounts.webhook_secrets(life.account_id).current
+    back_up(life.services, file)
+    data = file.read_bytes()
+    inside = gzip.decompress(unsealed(data))
+    for told in (b"anna@example.com", b"a-secret-token", b"somebody", b"hash of anna", b'"type":"account"'):
+        assert told in inside
+        assert told not in data
+    assert webhook.encode() not in data
+    with pytest.raises(gzip.BadGzipFile):
+        gzip.decompress(data)
+    assert not any(data.startswith(b"\x1f\x8b", place) for place in range(100)), "nothing is packed in clear"
+    back_up(life.services, file, force=True)
+    assert file.read_bytes()[65:] != data[65:], "the same content is other bytes each time"
+
+
+class Growing:
+    """A BackupStore whose first account has so many requests with results of a size nothing packs."""
+
+    def __init__(self, life: Life, count: int, size: int) -> None:
+        self._store = life.services.backups
+        record = life.finish()
+        [self._copy] = self._store.requests(life.account_id, [record.request_id])
+        shard = ids.shard_in(life.account_id)
+        self._names = [ids.new_id(ids.REQUEST, shard, 1 + number) for number in range(count)]
+        self._size = size
+        self.account_id = life.account_id
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def request_ids(self, account_id: str, below: str | None) -> list[str]:
+        if account_id != self.account_id:
+            return []
+        start = 0 if below is None else self._names.index(below) + 1
+        return self._names[start : start + 2]
+
+    def requests(self, account_id: str, request_ids: list[str]) -> list[Any]:
+        return [replace(self._copy, request_id=name) for name in request_ids]
+
+    def with_results(self, copies: list[Any], tell: object) -> list[Any]:
+        return [replace(copy, result=Kept(random.randbytes(self._size), None)) for copy in copies]
+
+
+def test_a_large_backup_is_written_and_read_in_little_memory(settings: Settings, file: Path) -> None:
+    """Measured in what Python allocates; the file is many times as large."""
+    redis = fake_store()
+    life = Life(make_services(settings, redis, RecordingQueue()), redis)
+    growing: Any = Growing(life, count=80, size=500_000)
+    tracemalloc.start()
+    try:
+        report = back_up(replace(life.services, backups=growing), file)
+        written = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        actions.check(life.services, file)
+        read = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert report.size > 40_000_000
+    assert max(written, read) < 12_000_000
+    redis.close()
 
 
 def test_lines_that_are_gone_doubled_or_moved_are_refused(packed: Packed, empty: Empty) -> None:
     lines = packed.lines
     for place in range(len(lines)):
-        assert empty.refuses(gzip.compress(b"".join(lines[:place] + lines[place + 1 :]))), place
-        assert empty.refuses(gzip.compress(b"".join([*lines[: place + 1], *lines[place:]]))), place
+        assert empty.refuses(sealed(gzip.compress(b"".join(lines[:place] + lines[place + 1 :]), 1))), place
+        assert empty.refuses(sealed(gzip.compress(b"".join([*lines[: place + 1], *lines[place:]]), 1))), place
     for place in range(len(lines) - 1):
         moved = [*lines[:place], lines[place + 1], lines[place], *lines[place + 2 :]]
-        assert empty.refuses(gzip.compress(b"".join(moved))), place
+        assert empty.refuses(sealed(gzip.compress(b"".join(moved), 1))), place
 
 
 @pytest.mark.parametrize(
@@ -961,7 +1092,8 @@ def test_lines_that_are_gone_doubled_or_moved_are_refused(packed: Packed, empty:
     ids=["letter", "gzip", "gzip of an empty line", "gzip cut short"],
 )
 def test_what_follows_the_end_is_refused(packed: Packed, empty: Empty, rest: bytes, told: str) -> None:
-    assert re.search(told, empty.refuses(packed.data + rest))
+    assert "is damaged" in empty.refuses(packed.data + rest)
+    assert re.search(told, empty.refuses(sealed(packed.packed + rest)))
 
 
 def test_what_is_no_backup_is_refused(empty: Empty, tmp_path: Path) -> None:
@@ -981,7 +1113,7 @@ def test_what_is_no_backup_is_refused(empty: Empty, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"version": 4}, "version 4, this Storyhook reads up to 3. Update"),
+        ({"version": 5}, "version 5, this Storyhook reads up to 4. Update"),
         ({"dataFormat": 2}, "format 2, this version reads up to 1. Update"),
         ({"keyCheck": "0" * 32}, "SECRET_KEY"),
         ({"version": 0}, "'version'"),
@@ -1002,6 +1134,7 @@ def test_a_backup_of_another_secret_key_is_refused(packed: Packed, settings: Set
     stranger = replace(settings, secret_key="another secret for tests only, long enough as well")
     empty = Empty(stranger, file)
     assert empty.refuses(packed.data).startswith("SECRET_KEY: ")
+    assert empty.refuses(OF_VERSION_3.read_bytes()).startswith("SECRET_KEY: ")
 
 
 def _set(*path: str | int, to: Any) -> Callable[[dict[str, Any]], object]:
@@ -1162,7 +1295,7 @@ def test_a_restore_that_was_interrupted_is_finished_with_the_same_file(
 
 def records_in(file: Path) -> list[str]:
     """Every line but the first and last, in any order, without what is left of lifetimes."""
-    lines = gzip.decompress(file.read_bytes()).decode().splitlines()[1:-1]
+    lines = gzip.decompress(unsealed(file.read_bytes())).decode().splitlines()[1:-1]
     alike = (json.dumps(json.loads(line), sort_keys=True) for line in lines)
     return sorted(re.sub(r'"lifetime": \d+', '"lifetime": 1', line) for line in alike)
 
@@ -1272,6 +1405,16 @@ def test_a_damaged_backup_is_one_clear_line_and_nothing_is_written(
     assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
     assert refused.stderr.startswith(f"storyhook: {file.name} is damaged, or no backup")
     assert valkey.dbsize() == 0
+
+
+def test_an_older_backup_is_restored_with_a_warning_on_standard_error(
+    run: Callable[..., Result], valkey: Redis, file: Path
+) -> None:
+    file.write_bytes(OF_VERSION_3.read_bytes())
+    restored = run("restore", file.name)
+    assert restored.exit_code == 0, restored.output
+    assert restored.stderr.startswith(f"storyhook: WARNING: {file.name} is a backup of an older version")
+    assert restored.stderr.count("\n") == 1
 
 
 def test_books_that_do_not_add_up_end_both_commands_with_1(

@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from service.domain.credits import AMOUNT_MOST, Balance, LedgerEntry
-from service.domain.errors import BrokenRecord, InsufficientCredits, ValidationFailed
+from service.domain.errors import BrokenRow, InsufficientCredits, ValidationFailed
 from service.domain.policy import Policy
 from service.stores import credits as module
 from service.stores import keys
@@ -80,9 +80,9 @@ def test_credits_that_are_no_numbers_are_told_and_not_added_to(
     credits: Credits, redis: Redis, value: str
 ) -> None:
     redis.hset(keys.credits(ACCOUNT), "balance", value)
-    with pytest.raises(BrokenRecord):
+    with pytest.raises(BrokenRow):
         credits.balance(ACCOUNT)
-    with pytest.raises(BrokenRecord):
+    with pytest.raises(BrokenRow):
         credits.add(ACCOUNT, 1, entry_type="topup", note="")
     assert redis.hgetall(keys.credits(ACCOUNT)) == {"balance": value}
 

@@ -198,7 +198,7 @@ def test_an_outage_between_two_pages_is_the_same_error(server: running_valkey, r
     credits = Credits(redis)
     for _ in range(3):
         credits.add(ACCOUNT, 1, entry_type="topup", note="")
-    pages = Books(redis).ledger(ACCOUNT, None, "+")
+    pages = Books(redis).ledger(ACCOUNT, None, "+", pytest.fail)
     assert len(next(pages)) == 3
     server.stop()
     with pytest.raises(StoreUnavailable):

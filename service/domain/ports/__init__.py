@@ -19,7 +19,7 @@ from service.domain.ports.accounts import (
     Tokens,
 )
 from service.domain.ports.archive import Archive
-from service.domain.ports.books import BackupStore, BookStore
+from service.domain.ports.books import BackupStore, BookStore, Sealing
 from service.domain.ports.deliveries import DeliveryStore, HostStore
 from service.domain.ports.instagram import InstagramIdStore, SessionStore
 from service.domain.ports.media import MediaFiles
@@ -74,6 +74,7 @@ class Services:
     credits: CreditStore
     books: BookStore
     backups: BackupStore
+    sealing: Sealing
     accounts: AccountStore
     limits: LimitStore
     deliveries: DeliveryStore

@@ -7,6 +7,7 @@ from typing import Protocol
 from service.domain.accounts import Account, ApiKey, LimitState, WebhookSecrets
 from service.domain.credits import Balance, LedgerEntry
 from service.domain.requests import Page
+from service.domain.rows import Tell
 
 
 class CreditStore(Protocol):
@@ -18,7 +19,7 @@ class CreditStore(Protocol):
         """Change the balance.
 
         Raises InsufficientCredits when it would fall below what is held, ValidationFailed when it would rise
-        over what an account can have, and BrokenRecord.
+        over what an account can have, and BrokenRow.
         """
         ...
 
@@ -36,12 +37,8 @@ class AccountStore(Protocol):
 
     def get(self, account_id: str) -> Account | None: ...
     def by_email(self, email: str) -> Account | None: ...
-    def all(self) -> list[Account]:
-        """Return the accounts that can be read, the oldest first."""
-        ...
-
-    def unreadable(self) -> list[str]:
-        """Return the ids of the accounts of which the store holds no whole record."""
+    def all(self, tell: Tell = ...) -> list[Account]:
+        """Return all accounts; ``tell`` hears of those that cannot be read, else the log."""
         ...
 
     def set_disabled(self, account_id: str, disabled: bool) -> None: ...

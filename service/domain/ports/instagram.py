@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from service.domain.errors import SessionVerdict
 from service.domain.instagram import Known, Leased, Missing, SessionRecord, Unavailable
+from service.domain.rows import Tell
 
 
 class SessionStore(Protocol):
@@ -14,7 +15,10 @@ class SessionStore(Protocol):
 
     def add(self, name: str, settings: dict[str, Any], proxy: str | None = None) -> int: ...
     def remove(self, name: str) -> None: ...
-    def list(self) -> Sequence[SessionRecord]: ...
+    def list(self, tell: Tell = ...) -> Sequence[SessionRecord]:
+        """Return all records, by name; ``tell``, else the log, hears of those that cannot be read."""
+        ...
+
     def lease(
         self, seconds: float, calls: int = 1, least: int = 1, *, gives_way: bool = False
     ) -> Leased | Unavailable:

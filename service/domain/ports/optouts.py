@@ -7,6 +7,7 @@ from typing import Protocol
 
 from service.domain.optouts import OptOut
 from service.domain.requests import RequestRecord
+from service.domain.rows import Tell
 from service.domain.targets import Target
 
 
@@ -28,8 +29,11 @@ class OptOutStore(Protocol):
         """Take a name or id off the list with all that was linked to it; return what was taken off."""
         ...
 
-    def list(self) -> Sequence[OptOut]:
-        """Return all of it, in the order in which it was added."""
+    def list(self, tell: Tell = ...) -> Sequence[OptOut]:
+        """Return all of it, in the order in which it was added.
+
+        ``tell``, else the log, hears of entries that cannot be read; whom they are about stays on it.
+        """
         ...
 
     def anybody(self) -> bool:

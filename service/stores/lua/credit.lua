@@ -6,13 +6,9 @@
 --       5 the most an amount and a balance may be (credits)
 -- Returns  {"ok", balance, held},  {"poor", available},  {"over", balance}: the amount or what would come of it is
 --          too much,  or {"broken", ""}: what stands there is no number that can be counted with
-local function whole(text)
-  local digits = string.match(text, '^%-?(%d+)$')
-  return digits and #digits <= 15 and tonumber(text)
-end
-local balance = whole(redis.call('HGET', KEYS[1], 'balance') or '0')
-local held = whole(redis.call('HGET', KEYS[1], 'held') or '0')
-if not balance or not held then
+-- @include credits
+local balance, held = credits_of(KEYS[1])
+if not balance then
   return {'broken', ''}
 end
 if redis.call('HGET', KEYS[1], 'last_change') == ARGV[4] then

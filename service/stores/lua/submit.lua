@@ -23,17 +23,19 @@
 --          "poor", available credits, 1 when the watch was paused for it
 --          "replay", id of the first request with this key, or of the open one of this watch
 --          "reuse": the key stands for something else
+--          "broken": the account's credits are no numbers that can be counted with
 --          "spent", ms until free endings weigh no more than they may
 --          "idle": the watch is paused or gone
 --          "moved", id or "": another request of the watch is the open one}
 -- @include count
+-- @include credits
 -- @include enqueue
 local created = redis.call('HGET', KEYS[1], 'created_at')
 if created then
-  local credits = redis.call('HMGET', KEYS[2], 'balance', 'held')
+  local balance, held = credits_of(KEYS[2])
   -- Whoever was told of it may not have called anybody.
   local uncalled = ARGV[19] ~= '' and 1 or 0
-  return {{}, 'ok', tonumber(created), tonumber(credits[1] or 0) - tonumber(credits[2] or 0), uncalled}
+  return {{}, 'ok', tonumber(created), balance and balance - held or 0, uncalled}
 end
 
 local windows, full = count({unpack(KEYS, 15)}, {unpack(ARGV, 21)}, 1)
@@ -84,8 +86,10 @@ if ARGV[20] ~= '' then
 end
 
 local hold = tonumber(ARGV[6])
-local credits = redis.call('HMGET', KEYS[2], 'balance', 'held')
-local balance, held = tonumber(credits[1] or 0), tonumber(credits[2] or 0)
+local balance, held = credits_of(KEYS[2])
+if not balance then
+  return {windows, 'broken'}
+end
 if balance - held < hold then
   local paused = 0
   if ARGV[13] ~= '' then

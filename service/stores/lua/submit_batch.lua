@@ -17,9 +17,11 @@
 --       of each item
 -- Returns  {"ok", created_at ms, how many were accepted},  {"poor", available credits, 0},
 --          {"replay", id of the first batch with this key, 0},  {"reuse", "", 0}: the key stands for
---          something else,  {"spent", ms until free endings weigh no more than they may, 0}  or
+--          something else,  {"broken", "", 0}: the account's credits are no numbers that can be counted
+--          with,  {"spent", ms until free endings weigh no more than they may, 0}  or
 --          {"limited", "", 0, state of each window, see parts/count.lua}: one has no room for the names
 -- @include count
+-- @include credits
 local known = redis.call('HMGET', KEYS[1], 'created_at', 'total')
 if known[1] then
   return {'ok', tonumber(known[1]), tonumber(known[2])}
@@ -45,8 +47,10 @@ end
 local windows = tonumber(ARGV[18])
 local items, texts = 9 + windows, 18 + 2 * windows -- what stands before those of the first item
 local hold, accepted = tonumber(ARGV[4]), #KEYS - items
-local balance = tonumber(redis.call('HGET', KEYS[2], 'balance') or 0)
-local held = tonumber(redis.call('HGET', KEYS[2], 'held') or 0)
+local balance, held = credits_of(KEYS[2])
+if not balance then
+  return {'broken', '', 0}
+end
 if hold * accepted > balance - held then
   local paid = math.floor((balance - held) / hold)
   if ARGV[9] ~= '1' or paid < 1 then
