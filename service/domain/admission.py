@@ -8,8 +8,11 @@ who takes all there is, and one who is alone is not held back much.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from hashlib import blake2b
 from threading import Lock
 
@@ -186,11 +189,11 @@ STRANGER = "calls without a valid key"
 # Seconds a caller waits for a place.
 PATIENCE = {LOOK: 5.0, WORK: 5.0, HEAVY: 10.0, HASH: 2.0, LINK: 10.0, STRANGER: 5.0}
 # More threads than this at a time would only wait for the interpreter's lock.
-PLACES = {LOOK: 8, WORK: 8, HEAVY: 1, HASH: min(os.cpu_count() or 1, 4), LINK: 12, STRANGER: 4}
+PLACES = {LOOK: 4, WORK: 4, HEAVY: 1, HASH: min(os.cpu_count() or 1, 4), LINK: 12, STRANGER: 4}
 SPARE_THREADS = 4
 BODIES_MOST = 32 * 1024 * 1024  # bytes of the bodies of calls and answers under way, small ones aside
 KNOWN_MOST = 10_000
-REFUSED_SECONDS = 0.02  # for which a refused stranger's place is kept: who guesses keys has to wait
+REFUSED_SECONDS = 0.02  # for which the place of a call is kept that was answered 401 or 429
 
 
 class Place:
@@ -207,6 +210,34 @@ class Place:
             left, self._left = self._left, True
         if not left:
             self._gate.give(self._holder)
+
+
+class Told:
+    """Who was told to come back later, and until when nothing large of theirs is read.
+
+    For a few seconds at most: what they were over was one limit, and the next call may be about another.
+    """
+
+    MOST = 10.0  # seconds
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until: OrderedDict[str, float] = OrderedDict()
+
+    def tell(self, holder: str, seconds: float) -> None:
+        self._until[holder] = self._clock() + min(seconds, self.MOST)
+        self._until.move_to_end(holder)
+        if len(self._until) > KNOWN_MOST:
+            self._until.popitem(last=False)
+
+    def check(self, holder: str) -> None:
+        """Raises RateLimited."""
+        remaining = self._until.get(holder, 0.0) - self._clock()
+        if remaining > 0:
+            raise RateLimited(
+                "A limit of your calls was reached a moment ago; the body was not read. Try again later.",
+                retry_after=math.ceil(remaining),
+            )
 
 
 class Callers:
@@ -244,6 +275,7 @@ class Admission:
         self.waits = Places("calls that wait", waiters)
         self.bodies = Places("bytes of bodies", BODIES_MOST)
         self.callers = Callers()
+        self.told = Told()
 
     @property
     def threads(self) -> int:

@@ -21,12 +21,13 @@ from service.domain.admission import (
     PLACE,
     REFUSAL,
     REFUSED_SECONDS,
+    RETRY_AFTER,
     STRANGER,
     Admission,
     Gate,
     Place,
 )
-from service.domain.errors import StoryhookError
+from service.domain.errors import StoryhookError, TooBusy
 from service.web.bodies import SMALL, Body, Gone, Receive, Send, send_in_time
 from service.web.connections import LINE, Line
 from service.web.starting import Starting
@@ -34,6 +35,8 @@ from service.web.wsgi import Answer, App, Environ, call, environ_of
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+
+REFUSED = (401, 429)
 
 
 @dataclass(frozen=True)
@@ -67,54 +70,77 @@ class Front:
         self._pool = ThreadPoolExecutor(admission.threads, thread_name_prefix="call")
         self.starting = Starting()
         self.app: App = self.starting
+        # Remembers whose the call is. Raises Unauthorized, Forbidden, StoreUnavailable.
+        self.authenticate: Callable[[Environ], None] = _nobody
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         one = self._call(environ_of(scope), scope["extensions"][LINE])
-        body = Body(
-            receive, self._admission.bodies, one.holder, self._house.body_most(one.environ["PATH_INFO"])
-        )
         try:
-            answer = await self._answer(one, body)
-            if not body.whole:
-                answer.headers.append((b"connection", b"close"))  # the rest of it is not to be read
-            await self._send(send, answer, one)
+            await self._send(send, await self._answer(one, receive), one)
         except Gone:
             return
         finally:
             self._leave(one)
 
     def _call(self, environ: Environ, line: Line) -> Call:
-        """Return the call with the holder whose share it takes: an account, or else an address."""
+        holder, cost = self._share_of(environ)
+        return Call(environ, line, holder, cost)
+
+    def _share_of(self, environ: Environ) -> tuple[str, str]:
+        """Return whose share a call takes - an account's, or else an address's - and what it costs."""
         path = environ["PATH_INFO"]
         cost = self._house.cost_of(environ["REQUEST_METHOD"], path)
         credential = self._house.credential_of(environ)
         account = self._admission.callers.account_of(credential)
         if account is not None:
-            return Call(environ, line, account, cost)
+            return account, cost
         address = self._house.address_of(environ)
         if cost == FREE or self._house.is_public(path):
-            return Call(environ, line, address, cost)
+            return address, cost
         # Who has a key that is new here does not queue behind those who have none.
-        return Call(environ, line, address if credential else f"{address}, without a key", STRANGER)
+        return address if credential else f"{address}, without a key", STRANGER
 
-    async def _answer(self, one: Call, body: Body) -> Answer:
+    async def _answer(self, one: Call, receive: Receive) -> Answer:
+        """Return the answer; one that is given before the whole body was read ends the connection."""
+        most = self._house.body_most(one.environ["PATH_INFO"])
+        body = Body(receive, self._admission.bodies, one.holder, most)
         try:
-            self._check(one)
-            if _has_body(one.environ):
-                one.environ["wsgi.input"] = io.BytesIO(await body.read())
-            else:
-                body.whole = True
-            await self._enter(one)
-            self._check(one)  # what it had to wait for may have been its own
-            answer = await self._in_thread(lambda: call(self.app, one.environ, _in_pieces))
+            answer = await self._admitted(one, body)
         except StoryhookError as refusal:
             one.environ[REFUSAL] = refusal  # touches neither store nor key: answered right here
-            return call(self.app, one.environ, _in_pieces)
+            answer = call(self.app, one.environ, _in_pieces)
         finally:
             body.release()
+        if _has_body(one.environ) and not body.whole:
+            answer.headers.append((b"connection", b"close"))
+        if answer.status == 429 and _has_large_body(one.environ):
+            self._admission.told.tell(one.holder, answer.retry_after)
         if one.cost != LINK:
-            self._leave(one, refused=answer.status == 401)
+            self._leave(one, refused=answer.status in REFUSED)
         return answer
+
+    async def _admitted(self, one: Call, body: Body) -> Answer:
+        """Return what the app answers. Raises why it is not asked."""
+        self._check(one)
+        if _has_large_body(one.environ):
+            await self._introduce(one)
+            self._admission.told.check(one.holder)
+        if _has_body(one.environ):
+            one.environ["wsgi.input"] = io.BytesIO(await body.read())
+        await self._enter(one)
+        self._check(one)  # what it had to wait for may have been its own
+        return await self._in_thread(lambda: call(self.app, one.environ, _in_pieces))
+
+    async def _introduce(self, one: Call) -> None:
+        """Find out whose the call of a stranger is, before much is read for it.
+
+        Raises what authenticating it does, RateLimited, TooBusy.
+        """
+        if one.cost == STRANGER:
+            await self._enter(one)
+            await self._in_thread(lambda: self.authenticate(one.environ))
+            self._leave(one)
+            one.holder, one.cost = self._share_of(one.environ)
 
     def _check(self, one: Call) -> None:
         """Raise RateLimited, TooBusy where answers nobody reads, or bodies, are too many already."""
@@ -131,7 +157,7 @@ class Front:
         place, one.place = one.place, None
         if place is None:
             return
-        if refused and one.cost == STRANGER:
+        if refused:  # or whoever asks again at once would keep the process busy
             asyncio.get_running_loop().call_later(REFUSED_SECONDS, place.leave)
         else:
             place.leave()
@@ -181,6 +207,15 @@ class Front:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _nobody(environ: Environ) -> None:
+    raise TooBusy("The service is starting. Try again shortly.", retry_after=RETRY_AFTER)
+
+
+def _has_large_body(environ: Environ) -> bool:
+    length = environ.get("CONTENT_LENGTH", "0")
+    return "HTTP_TRANSFER_ENCODING" in environ or len(length) > 5 or int(length) > SMALL
 
 
 def _has_body(environ: Environ) -> bool:

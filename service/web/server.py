@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 import uvicorn
 
 from service import log
+from service.actions.authenticate import authenticate
 from service.api.addresses import caller_address
 from service.api.context import credential_in
 from service.api.costs import cost_of, is_public
@@ -26,10 +27,12 @@ from service.bootstrap import build
 from service.config import Settings, load
 from service.domain.accounts import network_of
 from service.domain.admission import Admission
-from service.domain.errors import ConfigurationError
+from service.domain.errors import ConfigurationError, Unauthorized
+from service.domain.ports import Services
 from service.lifecycle import end_with_parent, run_children, settle_in
 from service.web.connections import KEEP_ALIVE, Connection
 from service.web.front import Front, House
+from service.web.wsgi import Environ
 
 BACKLOG = 1_024
 START_PATIENCE = 10.0  # seconds in which callers are kept waiting for the start
@@ -86,7 +89,10 @@ def serve(listener: socket.socket, settings: Settings) -> None:
 
     def start() -> None:
         try:
-            front.app = create_app(settings, build(settings), stopping, admission)
+            services = build(settings)
+            app = create_app(settings, services, stopping, admission)
+            front.authenticate = lambda environ: _introduce(services, admission, settings, environ)
+            front.app = app
             settle_in()
         except BaseException as error:  # noqa: BLE001 - raised again below, in the main thread
             failures.append(error)
@@ -128,6 +134,15 @@ def _house(settings: Settings) -> House:
         address_of=lambda environ: network_of(caller_address(environ, settings.trusted_proxies)),
         body_most=lambda path: settings.max_batch_body if path == BATCH_PATH else settings.max_body,
     )
+
+
+def _introduce(services: Services, admission: Admission, settings: Settings, environ: Environ) -> None:
+    """Remember whose the key or token of a call is. Raises Unauthorized, Forbidden, StoreUnavailable."""
+    credential = _credential(environ)
+    if not credential:
+        raise Unauthorized
+    account = authenticate(services, credential, caller_address(environ, settings.trusted_proxies))
+    admission.callers.remember(credential, account.account_id)
 
 
 def _credential(environ: Mapping[str, Any]) -> str:

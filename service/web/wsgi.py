@@ -24,6 +24,11 @@ class Answer:
     pieces: Iterator[bytes] | None = None  # instead of ``body``
     close: Callable[[], None] = lambda: None
 
+    @property
+    def retry_after(self) -> float:
+        """The seconds of ``Retry-After``, 0 without."""
+        return next((float(value) for name, value in self.headers if name == b"retry-after"), 0.0)
+
 
 def environ_of(scope: Mapping[str, Any]) -> Environ:
     """Return the environment of a call without its body.

@@ -17,6 +17,7 @@ from service.domain.admission import (
     Gate,
     Place,
     Places,
+    Told,
 )
 from service.domain.errors import RateLimited, TooBusy
 
@@ -188,3 +189,21 @@ def test_so_many_callers_are_remembered_and_no_secret_is() -> None:
 def test_whoever_has_a_place_has_a_thread() -> None:
     admission = Admission(waiters=7)
     assert admission.threads > 7 + sum(gate.total for gate in admission.gates.values())
+
+
+def test_who_was_told_to_come_back_is_for_seconds_at_most_and_not_all_are_remembered() -> None:
+    now = [100.0]
+    told = Told(lambda: now[0])
+    told.check("a")
+    told.tell("a", 3_600)
+    with pytest.raises(RateLimited) as refused:
+        told.check("a")
+    assert refused.value.retry_after == Told.MOST
+    told.check("b")
+    now[0] += Told.MOST
+    told.check("a")
+    for number in range(KNOWN_MOST + 1):
+        told.tell(f"h{number}", 5)
+    told.check("h0")
+    with pytest.raises(RateLimited):
+        told.check(f"h{KNOWN_MOST}")

@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
 from typing import Any
 from urllib.parse import unquote
 
 from service.api.costs import cost_of, is_public
 from service.domain.admission import PIECES, PLACE, REFUSAL, Admission
+from service.domain.errors import Unauthorized
 from service.web.front import Front, House
 from service.web.server import Server, configured, listen
 from service.web.wsgi import Environ
@@ -64,6 +66,9 @@ class Behind:
             environ[PIECES] = unquote(environ["QUERY_STRING"].partition("=")[2])
             start_response("200 OK", [])
             return _Pieces(self)
+        if environ["QUERY_STRING"] == "limited":
+            start_response("429 Too Many", [("Retry-After", "7"), ("Content-Length", "0")])
+            return []
         if environ["QUERY_STRING"] == "unauthorized":
             start_response("401 Unauthorized", [("Content-Length", "0")])
             return []
@@ -185,6 +190,13 @@ def ends(line: socket.socket) -> bool:
     return True
 
 
+def _authenticate(admission: Admission, environ: Environ) -> None:
+    key = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
+    if key != "sk_live_new":
+        raise Unauthorized
+    admission.callers.remember(key, "acc_new")
+
+
 @contextmanager
 def opened(waiters: int = 8) -> Iterator[Door]:
     """Run a front door with an app behind it; callers with `KEY` are known."""
@@ -199,6 +211,7 @@ def opened(waiters: int = 8) -> Iterator[Door]:
     )
     front = Front(admission, house)
     behind = front.app = Behind()
+    front.authenticate = partial(_authenticate, admission)
     listener = listen("127.0.0.1", 0)
     server = Server(configured(front), Event())
     thread = threading.Thread(target=server.run, args=([listener],))

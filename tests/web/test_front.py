@@ -10,8 +10,9 @@ from urllib.parse import quote
 import pytest
 
 from service.domain.admission import HASH, HEAVY, LINK, LOOK, STRANGER, WORK
+from service.web import front
 from tests.conftest import await_true
-from tests.web.support import BODY_MOST, Answer, Door, call, read_answer, some
+from tests.web.support import BODY_MOST, KEY, Answer, Door, call, read_answer, some
 
 MANY = 64
 
@@ -190,22 +191,24 @@ def test_a_stranger_takes_no_place_of_a_customer(door: Door) -> None:
         line.close()
 
 
-def test_who_guesses_keys_keeps_the_place_a_moment_longer(door: Door) -> None:
-    assert door.ask("/api/credits?unauthorized", key="wrong").status == 401
+@pytest.mark.parametrize(("query", "status", "key"), [("unauthorized", 401, "wrong"), ("limited", 429, KEY)])
+def test_who_is_refused_keeps_the_place_a_moment_longer(
+    door: Door, monkeypatch: pytest.MonkeyPatch, query: str, status: int, key: str
+) -> None:
+    monkeypatch.setattr(front, "REFUSED_SECONDS", 2.0)
+    assert door.ask(f"/api/credits?{query}", key=key).status == status
     assert not door.idle(), "the place is given back later"
     await_true(door.idle)
-    assert door.ask("/api/credits?unauthorized").status == 401
-    assert door.idle(), "a customer's is not"
 
 
 def test_large_bodies_under_way_have_a_bound(door: Door) -> None:
     total = door.admission.bodies.total
-    door.admission.bodies.add("10.0.0.1", total)
+    door.admission.bodies.add("somebody else", total)
     assert door.ask("/api/credits", key="").status == 200, "a small one is nobody's trouble"
-    refused = door.ask("/api/instagram/stories", method="POST", key="", body=b"x" * 70_000)
+    refused = door.ask("/api/instagram/stories", method="POST", body=b"x" * 70_000)
     assert (refused.status, refused.json["code"]) == (503, "too_busy")
     assert door.ask("/healthz", key="").status == 200
-    door.admission.bodies.give("10.0.0.1", total)
+    door.admission.bodies.give("somebody else", total)
     assert door.ask("/api/instagram/stories", method="POST", body=b"x" * 70_000).status == 200
 
 
@@ -233,3 +236,35 @@ def test_a_link_keeps_its_place_until_it_was_sent(door: Door) -> None:
         line.recv(1_000)
         assert door.admission.gates[LINK].free == door.admission.gates[LINK].total - 1
     await_true(door.idle)
+
+
+# --- before a body is read -----------------------------------------------------------------------------
+
+LARGE = "2000000"
+BATCH = "/api/instagram/stories/batch"
+
+
+def test_of_a_stranger_with_a_wrong_key_no_large_body_is_read(door: Door) -> None:
+    with door.connect(call(BATCH, method="POST", key="wrong", body=b"x", Content_Length=LARGE)) as line:
+        answer = read_answer(line)
+    assert (answer.status, answer.headers["connection"]) == (401, "close")
+    assert door.behind.seen == []
+    await_true(door.idle)
+
+
+def test_of_a_customer_who_is_new_here_it_is(door: Door) -> None:
+    answer = door.ask(BATCH, method="POST", key="sk_live_new", body=b"x" * 90_000)
+    assert answer.status == 200
+    assert door.behind.bodies == [b"x" * 90_000]
+    assert door.admission.callers.account_of("sk_live_new") == "acc_new"
+
+
+def test_who_was_over_a_limit_is_told_so_again_without_reading(door: Door) -> None:
+    first = door.ask(f"{BATCH}?limited", method="POST", body=b"x" * 90_000)
+    assert first.status == 429
+    with door.connect(call(f"{BATCH}?limited", method="POST", body=b"x", Content_Length=LARGE)) as line:
+        again = read_answer(line)
+    assert (again.status, again.json["code"]) == (429, "rate_limited")
+    assert 0 < int(again.headers["retry-after"]) <= int(first.headers["retry-after"])
+    assert len(door.behind.seen) == 1
+    assert door.ask("/api/credits").status == 200, "what is small is not meant"
