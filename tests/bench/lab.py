@@ -33,8 +33,8 @@ FLOOR_DATABASE, RESULT_DATABASE = 7, 8  # of the same store; ours are 0 and 1
 
 # As many kinds of limits as by default, so that counting them costs the same, and none of them reached.
 SETTINGS = {
-    "RATE_LIMITS": "10000000/minute,10000000/hour,10000000/day",
-    "NAMES_LIMITS": "100000000/hour,100000000/day",
+    "RATE_LIMITS": "1000000/minute,1000000/hour,1000000/day",
+    "NAMES_LIMITS": "1000000/10s,1000000/minute",
     "FREE_LIMIT": "1000000/hour",
     "LOG_FORMAT": "json",
 }
