@@ -29,12 +29,15 @@ from service.domain.accounts import network_of
 from service.domain.admission import Admission
 from service.domain.errors import ConfigurationError, Unauthorized
 from service.domain.ports import Services
-from service.lifecycle import end_with_parent, run_children, settle_in
+from service.lifecycle import end_with_parent, return_memory, run_children, settle_in
 from service.web.connections import KEEP_ALIVE, Connection
 from service.web.front import Front, House
 from service.web.wsgi import Environ
 
 BACKLOG = 1_024
+# How long a thread may keep the interpreter while others want it. The default, 5 ms, is for each of the
+# half dozen times that a call needs it: beside heavy ones that is felt.
+SWITCH_SECONDS = 0.001
 START_PATIENCE = 10.0  # seconds in which callers are kept waiting for the start
 DRAIN_SECONDS = 30  # for calls under way when the process is told to end
 
@@ -75,11 +78,10 @@ def _serve_as_child(listener: socket.socket) -> None:
     serve(listener, settings)
 
 
-sys.setswitchinterval(0.001)
-
-
 def serve(listener: socket.socket, settings: Settings) -> None:
     """Serve on a socket; answers that it is starting until the store is there. Raises ConfigurationError."""
+    return_memory()
+    sys.setswitchinterval(SWITCH_SECONDS)
     stopping = Event()
     admission = Admission(settings.sync_waiters)
     front = Front(admission, _house(settings))
