@@ -27,6 +27,7 @@ RESULTS_AT_ONCE = 10  # results may be a megabyte each
 # For how long a stream that has begun waits for a store that is out, seconds.
 READ_PATIENCE = 5.0
 READ_EVERY = 0.5
+READ_MOST = 8 * 1024 * 1024  # bytes of results for a page, which may be shown without their data
 PAGE_MOST = 2 * 1024 * 1024  # bytes; a page that is larger ends before its limit
 GONE = "The result of this request has passed its lifetime, or was deleted."
 
@@ -125,16 +126,17 @@ def results(
 ) -> Page[bytes]:
     """Return envelopes (JSON) of a batch's items in the order of their names, ended or not.
 
-    ``shape`` is applied to each. A page of `PAGE_MOST` bytes ends there; its cursor goes on. Raises
-    ValidationFailed on a cursor that is none, StoreUnavailable.
+    ``shape`` is applied to each. A page of `PAGE_MOST` bytes, or for which `READ_MOST` bytes were read, ends
+    there; its cursor goes on. Raises ValidationFailed on a cursor that is none, StoreUnavailable.
     """
     start = read_cursor(cursor)
     page: list[bytes] = []
-    size = 0
+    size = was_read = 0
     for envelope in _read(services, batch, start, start + limit):
         page.append(shape(envelope))
         size += len(page[-1])
-        if size >= PAGE_MOST:
+        was_read += len(envelope)
+        if size >= PAGE_MOST or was_read >= READ_MOST:
             break
     following = start + len(page)
     return Page(page, str(following) if page and following < batch.total else None)

@@ -98,6 +98,15 @@ def test_a_page_has_one_result_however_large_it_is(
     assert (len(page["results"]), page["nextCursor"]) == (1, "1")
 
 
+def test_a_page_ends_by_what_was_read_for_it_too(
+    quick: Callable[..., Front], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front = quick()
+    monkeypatch.setattr(actions, "READ_MOST", 1)
+    page = results(front, accepted(front), "?limit=200&data=false").json
+    assert (len(page["results"]), page["nextCursor"]) == (1, "1")
+
+
 def test_a_page_that_breaks_is_503_and_no_half_page(quick: Callable[..., Front]) -> None:
     front = quick()
     batch_id = accepted(front)
