@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -120,8 +120,8 @@ class PromptConnection(Connection):
 class Broker:
     """How Celery is told of a broker: its URL, what its connections are made with, what its queues are."""
 
-    url: str
-    options: Mapping[str, Any]
+    url: str = field(repr=False)
+    options: Mapping[str, Any] = field(repr=False)
     tls: Mapping[str, Any] | None = None
     queue_arguments: Mapping[str, Any] | None = None
 
