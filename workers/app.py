@@ -5,10 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import structlog
 from celery import signals
 
-from service import config, lifecycle, log
+from service import config, lifecycle, log, startup
 from service.broker import make_celery
 from workers.pulse import Pulse
 from workers.runtime import runtime
@@ -42,12 +41,23 @@ def _stop(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _open(sender: Any, **_: Any) -> None:
-    """Fail at the start, not at the first job. Celery lets only a SystemExit through."""
-    try:
+    """Fail at the start, not at the first job."""
+    with startup.starting(_role_of(sender.hostname)):
         parts = runtime()
         if sender.hostname.startswith(WORKER):
             parts.source  # noqa: B018 - loads it
         lifecycle.settle_in()
-    except Exception as error:
-        structlog.get_logger(__name__).exception("worker.cannot_start", error=str(error))
-        raise SystemExit(1) from error
+
+
+@signals.worker_ready.connect
+def _say_so(sender: Any, **_: Any) -> None:
+    startup.announce(_role_of(sender.hostname), settings)
+
+
+@signals.beat_init.connect
+def _say_that_time_is_kept(**_: Any) -> None:
+    startup.announce("beat", settings)
+
+
+def _role_of(hostname: str) -> str:
+    return "worker" if hostname.startswith(WORKER) else "deliverer"

@@ -57,9 +57,17 @@ class StoreUrl:
 
     def next_database(self) -> str:
         """Return the URL of the database one up, of the same set."""
-        place = replace(self, database=self.database + 1)
+        return self._with(self.database + 1)
+
+    def first_database(self) -> str:
+        """Return the URL of database 0, of the same servers."""
+        if self.kind == SINGLE:
+            return replace(self, database=0).server(self.nodes[0])
+        return self._with(0)
+
+    def _with(self, database: int) -> str:
         nodes = ",".join(_written(address) for address in self.nodes)
-        path = f"{self.service}/{place.database}"
+        path = f"{self.service}/{database}" if self.kind == SENTINEL else ""
         return f"{self._scheme}+{self.kind}://{self.login}{nodes}/{path}{_query(self.options)}"
 
     @property

@@ -15,20 +15,21 @@ from urllib.parse import parse_qs
 
 import uvicorn
 
-from service import log
+from service import startup
 from service.api.addresses import caller_address, network_of
 from service.api.context import credential_in
 from service.api.costs import cost_of, is_public
 from service.api.hiker.errors import is_hiker_path
 from service.app import BATCH_PATH, create_app
-from service.bootstrap import build
-from service.config import Settings, load
+from service.bootstrap import ENDLESS, build, check_broker
+from service.config import Settings
 from service.domain.admission import Admission
 from service.domain.errors import ConfigurationError
 from service.lifecycle import end_with_parent, run_children, settle_in
 from service.web.connections import KEEP_ALIVE, Connection
 from service.web.front import Front, House
 
+ROLE = "web"
 BACKLOG = 1_024
 START_PATIENCE = 10.0  # seconds in which callers are kept waiting for the start
 DRAIN_SECONDS = 30  # for calls under way when the process is told to end
@@ -64,14 +65,16 @@ def run(settings: Settings) -> None:
 
 
 def _serve_as_child(listener: socket.socket) -> None:
-    end_with_parent()
-    settings = load()
-    log.configure(settings.log_level, settings.log_format)
-    serve(listener, settings)
+    with startup.starting(ROLE):
+        end_with_parent()
+        serve(listener, startup.settings())
 
 
 def serve(listener: socket.socket, settings: Settings) -> None:
-    """Serve on a socket; answers that it is starting until the store is there. Raises ConfigurationError."""
+    """Serve on a socket; answers that it is starting until the store is there. Raises ConfigurationError.
+
+    A start that goes wrong ends it, whatever it is by then that was waited for.
+    """
     stopping = Event()
     admission = Admission(settings.sync_waiters)
     front = Front(admission, _house(settings))
@@ -79,20 +82,36 @@ def serve(listener: socket.socket, settings: Settings) -> None:
     failures: list[BaseException] = []
     opens = Event()
 
+    def waiting(what: str, seconds: float) -> None:
+        startup.tell_waiting(what, seconds)
+        front.starting.waits_for = what
+        opens.set()
+
     def start() -> None:
         try:
-            front.app = create_app(settings, build(settings), stopping, admission)
+            services = build(settings, wait=ENDLESS, waiting=waiting, stop=stopping)
+            check_broker(settings, needed=False, waiting=waiting, stop=stopping)
+            front.app = create_app(settings, services, stopping, admission)
             settle_in()
+            startup.announce(ROLE, settings)
         except BaseException as error:  # noqa: BLE001 - raised again below, in the main thread
             failures.append(error)
             server.should_exit = True
         opens.set()
 
     threading.Thread(target=start, name="start", daemon=True).start()
-    opens.wait(START_PATIENCE)  # calls are not answered by "starting" where that is a matter of seconds
+    _wait(opens, stopping)  # calls are not answered by "starting" where that is a matter of seconds
     server.run(sockets=[listener])
-    if failures:
+    if failures and not isinstance(failures[0], SystemExit):
         raise failures[0]
+
+
+def _wait(opens: Event, stopping: Event) -> None:
+    try:
+        opens.wait(START_PATIENCE)
+    except SystemExit:
+        stopping.set()
+        raise
 
 
 def configured(front: Front, certificate: str = "", key: str = "") -> uvicorn.Config:
