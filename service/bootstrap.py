@@ -119,14 +119,12 @@ def check_broker(
 
 
 _ON_BROKERS = (
-    "Where BROKER_URL is not set it is REDIS_URL with the number of the database one up: set BROKER_URL, or a "
-    "smaller number in REDIS_URL."
+    "Where BROKER_URL is not set it is REDIS_URL with the number of the database one up: set BROKER_URL, "
+    "or a smaller number in REDIS_URL."
 )
 
 
-def _patience(
-    url: str, what: str, wait: float, waiting: Waiting | None, stop: Event | None
-) -> meta.Patience:
+def _patience(url: str, what: str, wait: float, waiting: Waiting | None, stop: Event | None) -> meta.Patience:
     where = f"{what} at {topology.parse(url).shown}"
 
     def tell(reason: str, seconds: float) -> None:

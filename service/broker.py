@@ -85,7 +85,6 @@ class QoS(redis_transport.QoS):
             virtual.QoS.ack(self, delivery_tag)
             raise
 
-
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
         try:
             super().restore_by_tag(tag, client, leftmost)

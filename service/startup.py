@@ -1,4 +1,4 @@
-"""How a process of the service starts: its log before anything can fail, and one line where it cannot go on."""
+"""How a process of the service starts: its log before anything can fail, one line where it cannot go on."""
 
 from __future__ import annotations
 
@@ -111,4 +111,6 @@ def announce(role: str, settings: config.Settings) -> None:
         archive=bool(settings.archive_url),
     )
     if simulated and settings.is_production:
-        _log.warning("process.simulated", role=role, advice="unset SIMULATED_INSTAGRAM_URL to ask the real Instagram")
+        _log.warning(
+            "process.simulated", role=role, advice="unset SIMULATED_INSTAGRAM_URL to ask the real Instagram"
+        )

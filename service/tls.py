@@ -40,8 +40,8 @@ def check_authorities(path: str | None) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"WEBHOOK_CA_FILE: {path[:_SHOWN]!r} cannot be used ({_why(error)}). Give the path of a PEM file of "
-            "certificates, or unset it."
+            f"WEBHOOK_CA_FILE: {path[:_SHOWN]!r} cannot be used ({_why(error)}). Give the path of a PEM file "
+            "of certificates, or unset it."
         ) from None
 
 

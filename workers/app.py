@@ -54,10 +54,5 @@ def _say_so(sender: Any, **_: Any) -> None:
     startup.announce(_role_of(sender.hostname), settings)
 
 
-@signals.beat_init.connect
-def _say_that_time_is_kept(**_: Any) -> None:
-    startup.announce("beat", settings)
-
-
 def _role_of(hostname: str) -> str:
     return "worker" if hostname.startswith(WORKER) else "deliverer"

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 from celery.worker.consumer import consumer
+
+from service.domain import ids
+from service.domain.requests import DELIVER, GATHER, SCRAPE
+from service.domain.watches import RUN
+from workers.schedule import HOUSEKEEP, MEND
 
 # With quorum queues it makes 28 more of them, for messages that are due later. Ours are due at once:
 # what is due later stands in the store.
 _LEFT_OUT = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 
 REASON_MOST = 200  # characters
+
+
+def _one(kind: str) -> Callable[[list[str]], bool]:
+    return lambda arguments: len(arguments) == 1 and ids.shard_of(arguments[0], kind) is not None
+
+
+def _deliveries(arguments: list[str]) -> bool:
+    """Tell pairs of a delivery's id and its host."""
+    return len(arguments) % 2 == 0 and all(
+        ids.shard_of(each, ids.DELIVERY) is not None for each in arguments[::2]
+    )
+
+
+def _none(arguments: list[str]) -> bool:
+    return not arguments
+
+
+# What each task takes, all of it text; `workers.tasks` has them.
+TAKES: Mapping[str, Callable[[list[str]], bool]] = {
+    SCRAPE: _one(ids.REQUEST),
+    GATHER: _none,
+    DELIVER: _deliveries,
+    RUN: _one(ids.WATCH),
+    HOUSEKEEP: _none,
+    MEND: _none,
+}
 
 log = structlog.get_logger(__name__)
 
@@ -49,12 +79,10 @@ class Consumer(consumer.Consumer):
         if not isinstance(name, str) or name not in self.app.tasks:
             return f"unknown task {name!r}"
         arguments, named = message.decode()[:2]
-        if named or not isinstance(arguments, list) or not all(isinstance(each, str) for each in arguments):
-            return f"wrong arguments for {name}: texts are expected"
-        try:
-            inspect.signature(self.app.tasks[name].run).bind(*arguments)
-        except TypeError as error:
-            return f"wrong arguments for {name}: {error}"
+        takes = TAKES.get(name)
+        texts = isinstance(arguments, list) and all(isinstance(each, str) for each in arguments)
+        if takes is None or named or not texts or not takes(arguments):
+            return f"wrong arguments for {name}"
         return ""
 
     def _drop(self, message: Any, reason: str) -> None:

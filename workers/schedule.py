@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import time
+import signal
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
 import structlog
 from celery import Celery
+from celery.apps import beat
 from redbeat import RedBeatScheduler
 from redbeat.schedulers import acquire_distributed_beat_lock
 from redis.exceptions import LockError, RedisError
@@ -19,6 +21,7 @@ from service.domain.requests import BULK
 from service.queue import CeleryQueue
 from service.schedules import configure_redbeat
 from service.stores.connection import open_store
+from workers.runtime import giving_up
 
 HOUSEKEEP = "housekeep"
 HOUSEKEEP_EVERY = 3_600.0
@@ -27,6 +30,19 @@ MEND = "mend_schedule"
 RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+class Beat(beat.Beat):
+    """Celery's, which ends when it is told to. Its own asks for its scheduler then, which waits for the store."""
+
+    def install_sync_handler(self, service: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _end)
+
+
+def _end(*_: object) -> None:
+    giving_up.set()
+    raise SystemExit(0)
 
 
 class LastingScheduler(RedBeatScheduler):
@@ -41,7 +57,14 @@ class LastingScheduler(RedBeatScheduler):
                 return super().setup_schedule()
             except RedisError as error:
                 log.warning("beat.store_unavailable", error=str(error))
-                time.sleep(RETRY_SECONDS)
+            if giving_up.wait(RETRY_SECONDS):
+                raise SystemExit(0)
+
+    def close(self) -> None:
+        """Give the lead back, if the store takes it; else it ends by itself."""
+        with suppress(RedisError):
+            super().close()
+        self.lock = None
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Do one round; return the seconds until the next."""
@@ -76,6 +99,7 @@ def configure_beat(app: Celery, redis_url: str) -> None:
     schedule: dict[str, Any] = {
         HOUSEKEEP: {"task": HOUSEKEEP, "schedule": HOUSEKEEP_EVERY, "options": {"queue": BULK}}
     }
+    app.Beat = app.subclass_with_self(Beat)
     app.conf.update(
         beat_scheduler="workers.schedule:LastingScheduler",
         beat_schedule=schedule,

@@ -28,6 +28,7 @@ def _run(role: str) -> int:
 
     settings = startup.while_heard(runtime, giving_up).settings
     if role == BEAT:
+        startup.announce(role, settings)
         return _celery("beat")
     threads = {WORKER: settings.worker_threads, DELIVERER: settings.deliverer_threads}[role]
     return _celery(*_as_worker(role, threads))

@@ -106,7 +106,10 @@ def check_database(url: str, name: str, patience: Patience, *, hint: str) -> Non
 
 def _how_many(url: str) -> str:
     """Return how many databases a server has, as part of a sentence; "" where it does not tell."""
-    with suppress(redis_errors.RedisError, KeyError), open_store(topology.parse(url).first_database()) as redis:
+    with (
+        suppress(redis_errors.RedisError, KeyError),
+        open_store(topology.parse(url).first_database()) as redis,
+    ):
         count = int(redis.config_get("databases")["databases"])
         return f", it has {count} (0 to {count - 1})"
     return ""
@@ -155,7 +158,9 @@ def _shown(redis: Client, section: str) -> dict[str, Any]:
     except redis_errors.ResponseError as error:
         if is_outage(error):
             raise
-        log.warning("store.not_shown", section=section, error=str(error), unchecked="eviction, append-only file")
+        log.warning(
+            "store.not_shown", section=section, error=str(error), unchecked="eviction, append-only file"
+        )
         return {}
     return found
 

@@ -103,7 +103,7 @@ class Stack:
             "PYTHONPATH": str(ROOT),
             "TMPDIR": str(self.temporary),
             "RATE_LIMITS": "1000000/minute",
-            "NAMES_LIMITS": "10000000/hour",
+            "NAMES_LIMITS": "1000000/hour",
             "FREE_LIMIT": "1000000/hour",
             **({"REDIS_URL": ELSEWHERE} if ELSEWHERE else {}),
             **({"BROKER_URL": BROKER} if BROKER else {}),
