@@ -131,16 +131,16 @@ class _Tolerant:
             raise Empty from None
 
 
-class Channel(_Tolerant, redis_transport.Channel):
+class Channel(_Tolerant, redis_transport.Channel):  # type: ignore[misc]
     """A channel of a Redis that survives what is no message."""
 
 
-class SentinelChannel(_Tolerant, redis_transport.SentinelChannel):
+class SentinelChannel(_Tolerant, redis_transport.SentinelChannel):  # type: ignore[misc]
     """The same behind Sentinels."""
 
 
 # By the class, because a broker's URL alone decides which transport and channel are used.
-Channel.QoS = SentinelChannel.QoS = QoS
+redis_transport.Channel.QoS = QoS
 redis_transport.Transport.Channel = Channel
 redis_transport.SentinelTransport.Channel = SentinelChannel
 

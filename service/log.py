@@ -65,7 +65,8 @@ def _quiet() -> None:
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 
-def _mask(_: Any, __: str, line: str) -> str:
+def _mask(_: Any, __: str, line: Any) -> str:
+    """The last: what it gets is the line as it will be printed."""
     return masked(line)
 
 

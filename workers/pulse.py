@@ -53,7 +53,9 @@ class Pulse(bootsteps.StartStopStep):
 
 
 def tick(services: Services, name: str, stopping: Callable[[], bool] = lambda: False) -> None:
-    """Do one round, or what fits until ``stopping`` says so. An outage of the store is waited out, a mistake of ours is told and survived.
+    """Do one round, or what fits until ``stopping`` says so.
+
+    An outage of the store is waited out, a mistake of ours is told and survived.
 
     What one part meets is not the others' affair: of a cluster only one node may be out.
     """

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class Beat(beat.Beat):
-    """Celery's, which ends when it is told to. Its own asks for its scheduler then, which waits for the store."""
+    """Celery's, which ends when it is told to; its own asks for its scheduler then, which waits."""
 
     def install_sync_handler(self, service: Any) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,6 +48,7 @@ def _end(*_: object) -> None:
 class LastingScheduler(RedBeatScheduler):
     """RedBeat's scheduler, except that it waits a store's outage out, and leads again after it."""
 
+    lock: Any = None
     _mended = False
 
     def setup_schedule(self) -> None:
