@@ -58,7 +58,7 @@ def configure(level: str, style: str) -> None:
 
 def _quiet() -> None:
     # These tell every request, task or header at INFO, httpx with tokens in addresses.
-    for noisy in ("urllib3", "httpx", "httpcore", "celery", "redbeat", "kombu"):
+    for noisy in ("urllib3", "httpx", "httpcore", "celery", "redbeat", "kombu", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # instagrapi's also name proxies and sessions and quote whole answers; what matters we tell ourselves.
     for chatty in ("instagrapi", "private_request", "public_request", "graphql_request"):

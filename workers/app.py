@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import structlog
 from celery import signals
+from celery.apps import worker as celery_worker
 
 from service import config, lifecycle, log, startup
 from service.broker import make_celery
@@ -15,6 +17,9 @@ from workers.schedule import configure_beat
 
 # Celery warns of root because of pickle; only JSON is accepted here, and the image runs as nobody.
 warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+
+# It says on standard output, in a form of its own, that it ends.
+celery_worker.safe_say = lambda *_, **__: None
 
 # How `storyhook worker` names itself; what has another name delivers, and needs no upstream.
 WORKER = "worker."
@@ -37,6 +42,7 @@ def _configure_logging(**_: Any) -> None:
 def _stop(**_: Any) -> None:
     """Let work end with the try it is at; what is not done by then another worker does."""
     runtime().stopping.set()
+    structlog.get_logger(__name__).info("process.ending")
 
 
 @signals.worker_init.connect

@@ -35,6 +35,13 @@ log = structlog.get_logger(__name__)
 class Beat(beat.Beat):
     """Celery's, which ends when it is told to; its own asks for its scheduler then, which waits."""
 
+    def start_scheduler(self) -> None:
+        """Run until told to end; Celery's own would show a traceback of what its caller tells in a line."""
+        service = self.Service(app=self.app, max_interval=self.max_interval, scheduler_cls=self.scheduler_cls)
+        self.setup_logging()
+        self.install_sync_handler(service)
+        service.start()
+
     def install_sync_handler(self, service: Any) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _end)

@@ -99,19 +99,18 @@ def serve(listener: socket.socket, settings: Settings) -> None:
             server.should_exit = True
         opens.set()
 
+    def end(number: int, frame: FrameType | None) -> None:
+        server.handle_exit(number, frame)
+        opens.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)  # until uvicorn takes them itself
     threading.Thread(target=start, name="start", daemon=True).start()
-    _wait(opens, stopping)  # calls are not answered by "starting" where that is a matter of seconds
-    server.run(sockets=[listener])
+    opens.wait(START_PATIENCE)  # calls are not answered by "starting" where that is a matter of seconds
+    if not failures:
+        server.run(sockets=[listener])
     if failures and not isinstance(failures[0], SystemExit):
         raise failures[0]
-
-
-def _wait(opens: Event, stopping: Event) -> None:
-    try:
-        opens.wait(START_PATIENCE)
-    except SystemExit:
-        stopping.set()
-        raise
 
 
 def configured(front: Front, certificate: str = "", key: str = "") -> uvicorn.Config:
