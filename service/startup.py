@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event
 from typing import TypeVar
 
 import structlog
@@ -51,8 +51,12 @@ def starting(role: str) -> Iterator[None]:
 
 
 def _end(*_: object) -> None:
-    """End at once. The first process of a container is not ended by a signal it has no handler for."""
-    raise SystemExit(0)
+    """End at once: nothing is begun that would have to be finished.
+
+    The first process of a container is not ended by a signal it has no handler for, and an exception that is
+    raised by one may be lost, in a finalizer for instance.
+    """
+    os._exit(0)
 
 
 def settings() -> config.Settings:
@@ -73,11 +77,10 @@ def tell_waiting(what: str, seconds: float) -> None:
     _log.warning("start.waiting", waits_for=what, seconds=round(seconds, 1))
 
 
-def while_heard(build: Callable[[], T], stop: Event) -> T:
+def while_heard(build: Callable[[], T]) -> T:
     """Return what ``build`` makes on a thread of its own, so that this one hears when it is told to end.
 
-    Looking up a host may take a minute, in which Python runs no handler of a signal. ``stop`` is set when the
-    process ends meanwhile.
+    Looking up a host may take a minute, in which Python runs no handler of a signal.
     """
     made: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
@@ -88,11 +91,7 @@ def while_heard(build: Callable[[], T], stop: Event) -> T:
             made.put((None, error))
 
     threading.Thread(target=run, name="start", daemon=True).start()
-    try:
-        result, error = made.get()
-    except SystemExit:
-        stop.set()
-        raise
+    result, error = made.get()
     if error is not None:
         raise error
     return result  # type: ignore[return-value]

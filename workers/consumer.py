@@ -73,6 +73,18 @@ class Consumer(consumer.Consumer):
 
         return on_task_received
 
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        self._drop(message, "it names no task")
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        self._drop(message, f"unknown task {exc}")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        self._drop(message, str(exc))
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        self._drop(message, str(exc))
+
     def _what_is_wrong(self, message: Any) -> str:
         """Return why a message is no call of a task of ours, "" for one that is."""
         name = message.headers.get("task")

@@ -39,10 +39,6 @@ class Runtime:
         return WithFiles(made, self.services.media, self.services.optouts.anybody, seconds)
 
 
-# Set when the process is told to end while it still waits for its store.
-giving_up = Event()
-
-
 @cache
 def runtime() -> Runtime:
     """Build the runtime from the environment; later calls return the same one.
@@ -51,13 +47,13 @@ def runtime() -> Runtime:
     """
     settings = startup.settings()
     made = build_runtime(settings)
-    check_broker(settings, needed=True, waiting=startup.tell_waiting, stop=giving_up)
+    check_broker(settings, needed=True, waiting=startup.tell_waiting)
     return made
 
 
 def build_runtime(settings: config.Settings) -> Runtime:
     """Put a worker's parts together, once the store answers. Raises ConfigurationError."""
-    services = build(settings, wait=ENDLESS, waiting=startup.tell_waiting, stop=giving_up)
+    services = build(settings, wait=ENDLESS, waiting=startup.tell_waiting)
     # The other half is always there for callers who wait.
     places = Places(max(1, settings.worker_threads // 2))
     # Names that hang hold a quarter of the threads at most, whosever they are.

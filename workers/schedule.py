@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import suppress
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,6 @@ from service.domain.requests import BULK
 from service.queue import CeleryQueue
 from service.schedules import configure_redbeat
 from service.stores.connection import open_store
-from workers.runtime import giving_up
 
 HOUSEKEEP = "housekeep"
 HOUSEKEEP_EVERY = 3_600.0
@@ -47,8 +47,16 @@ class Beat(beat.Beat):
             signal.signal(number, _end)
 
 
+# Set when beat is told to end.
+giving_up = Event()
+ASK_AGAIN = 2.0  # seconds
+
+
 def _end(*_: object) -> None:
+    """End with an exception. One may be lost, in a finalizer for instance: then another follows."""
     giving_up.set()
+    signal.signal(signal.SIGALRM, _end)
+    signal.setitimer(signal.ITIMER_REAL, ASK_AGAIN)
     raise SystemExit(0)
 
 

@@ -24,9 +24,9 @@ def main(role: str) -> None:
 
 def _run(role: str) -> int:
     # Loaded here, so that what fails while it is loaded is told as all else is.
-    from workers.runtime import giving_up, runtime  # noqa: PLC0415
+    from workers.runtime import runtime  # noqa: PLC0415
 
-    settings = startup.while_heard(runtime, giving_up).settings
+    settings = startup.while_heard(runtime).settings
     if role == BEAT:
         startup.announce(role, settings)
         return _celery("beat")

@@ -140,16 +140,3 @@ def test_what_is_no_message_ends_no_consumer(
     receiver.wait_for(answer.json()["requestId"])
     await_true(lambda: not broker.hlen("unacked"), 60)
     broker.close()
-
-
-def test_what_is_no_message_among_those_a_dead_consumer_held_is_dropped(own_stack: Stack) -> None:
-    before = warnings(own_stack, "worker")
-    broker = own_stack.broker()
-    for number, line in enumerate(("}{", "7", "[1]", "[1, 2, 3]", "null")):
-        broker.hset("unacked", f"tag{number}", line)
-        broker.zadd("unacked_index", {f"tag{number}": 1})
-    await_true(lambda: not broker.hlen("unacked"), 90)
-    assert own_stack.runs("worker")
-    assert own_stack.runs("deliverer")
-    assert before <= warnings(own_stack, "worker")
-    broker.close()
