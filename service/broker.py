@@ -8,11 +8,13 @@ Or it is RabbitMQ, with quorum queues (tests/topologies).
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from queue import Empty
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+import structlog
 from celery import Celery
 from kombu import Connection, Exchange
 from kombu import Queue as Route
@@ -52,6 +54,13 @@ ON_REDIS: Mapping[str, Any] = {
 }
 
 
+# What reading JSON of any form, and taking it for a message, may raise.
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+REASON_MOST = 200  # characters
+
+log = structlog.get_logger(__name__)
+
+
 class QoS(redis_transport.QoS):
     """Counts the messages a consumer holds, and no longer those whose acknowledgement failed.
 
@@ -76,9 +85,64 @@ class QoS(redis_transport.QoS):
             virtual.QoS.ack(self, delivery_tag)
             raise
 
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        try:
+            super().restore_by_tag(tag, client, leftmost)
+        except UNREADABLE as error:
+            # What is no message would end each look for those a dead consumer held.
+            self._remove_from_indices(tag).execute()
+            log.warning("broker.message_dropped", reason=f"{type(error).__name__}: {error}"[:REASON_MOST])
+
+
+class Message(virtual.Message):
+    """A message that has all a consumer needs of it. Raises ValueError for anything else."""
+
+    def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
+        try:
+            super().__init__(payload, channel=channel, **options)
+            known = {"exchange", "routing_key"} <= self.delivery_info.keys()
+        except UNREADABLE as error:
+            raise ValueError(f"it lacks what a message has ({type(error).__name__}: {error})") from error
+        if not (known and isinstance(self.headers, dict) and isinstance(self.delivery_tag, str)):
+            raise ValueError("it lacks what a message has")
+
+
+class _Tolerant:
+    """Reads what is in a broker's lists, and drops what is no message with a warning.
+
+    Kombu lets it end the consumer, and so the process.
+    """
+
+    Message = Message
+
+    def _brpop_read(self, **options: Any) -> Any:
+        return self._tolerating(super()._brpop_read, **options)  # type: ignore[misc]
+
+    def _get(self, queue: str) -> Any:
+        return self._tolerating(super()._get, queue)  # type: ignore[misc]
+
+    def _tolerating(self, read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return read(*arguments, **options)
+        except self.connection_errors:  # type: ignore[attr-defined]
+            raise
+        except UNREADABLE as error:
+            log.warning("broker.message_dropped", reason=f"{type(error).__name__}: {error}"[:REASON_MOST])
+            raise Empty from None
+
+
+class Channel(_Tolerant, redis_transport.Channel):  # type: ignore[misc]
+    """A channel of a Redis that survives what is no message."""
+
+
+class SentinelChannel(_Tolerant, redis_transport.SentinelChannel):  # type: ignore[misc]
+    """The same behind Sentinels."""
+
 
 # By the class, because a broker's URL alone decides which transport and channel are used.
 redis_transport.Channel.QoS = QoS
+redis_transport.Transport.Channel = Channel
+redis_transport.SentinelTransport.Channel = SentinelChannel
 
 
 class _Bounded:
@@ -120,8 +184,8 @@ class PromptConnection(Connection):
 class Broker:
     """How Celery is told of a broker: its URL, what its connections are made with, what its queues are."""
 
-    url: str
-    options: Mapping[str, Any]
+    url: str = field(repr=False)
+    options: Mapping[str, Any] = field(repr=False)
     tls: Mapping[str, Any] | None = None
     queue_arguments: Mapping[str, Any] | None = None
 

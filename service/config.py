@@ -6,16 +6,20 @@ value, for secrets. Durations are seconds.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from dotenv import dotenv_values
 from environs import EnvError, FileAwareEnv, ValidationError
 from marshmallow.validate import OneOf, Range
 
+from service import masking
 from service.domain.accounts import Limit
 from service.domain.addresses import parse_policy
 from service.domain.credits import price_list
@@ -26,6 +30,9 @@ from service.domain.policy import Policy
 from service.stores import topology
 from service.upstreams import Upstreams, is_loopback
 from service.upstreams import read as read_upstreams
+
+LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR")
+LOG_FORMATS = ("json", "console")
 
 PRODUCTION = "production"
 DEVELOPMENT = "development"
@@ -51,9 +58,9 @@ class Settings:
     """How this installation is set up. What the rules of the business need is in ``policy``."""
 
     environment: str
-    secret_key: str
-    redis_url: str
-    broker_url: str
+    secret_key: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    broker_url: str = field(repr=False)
     host: str
     port: int
     tls_cert: str
@@ -67,12 +74,12 @@ class Settings:
     max_batch_body: int
     log_level: str
     log_format: str
-    metrics_token: str
+    metrics_token: str = field(repr=False)
     trusted_proxies: int
-    simulated_instagram_url: str
-    public_url: str
-    archive_url: str
-    archive_s3_endpoint: str
+    simulated_instagram_url: str = field(repr=False)
+    public_url: str = field(repr=False)
+    archive_url: str = field(repr=False)
+    archive_s3_endpoint: str = field(repr=False)
     archive_ttl: int
     archive_link_ttl: int
     archive_item_max: int
@@ -117,10 +124,43 @@ def load(*, local: bool = False) -> Settings:
     for path in [Path(".env"), *([LOCAL_ENVIRONMENT] if local else [])]:
         if path.is_file():
             env.read_env(str(path.resolve()), recurse=False)
+    masking.learn()
     try:
         return _settings(env)
-    except (EnvError, ValueError) as error:  # a file that NAME_FILE names and is not there: ValueError
-        raise ConfigurationError(f"Wrong settings: {error}") from error
+    # A file that NAME_FILE names and is not there is a ValueError, one that may not be read an OSError.
+    except (EnvError, ValueError, OSError) as error:
+        raise ConfigurationError(f"Wrong settings: {masking.masked(str(error))}") from error
+
+
+def log_form() -> tuple[str, str]:
+    """Return LOG_LEVEL and LOG_FORMAT before anything is checked; what is wrong of them is as if not set.
+
+    Learns the secrets there are as well: from here on a process may log that it cannot start.
+    """
+    given = {**_dotenv(), **os.environ}
+    masking.learn(given)
+    level = given.get("LOG_LEVEL", "").strip().upper()
+    style = given.get("LOG_FORMAT", "").strip().lower()
+    return (
+        level if level in LOG_LEVELS else LOG_LEVELS[0],
+        style if style in LOG_FORMATS else LOG_FORMATS[0],
+    )
+
+
+def _dotenv() -> dict[str, str]:
+    with suppress(OSError, ValueError):
+        return {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {}
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[str], None]:
+    """Return a check for one of ``words``, in letters of any case."""
+
+    def check(word: str) -> None:
+        if word.casefold() not in map(str.casefold, words):
+            raise ValidationError(f"Give one of {', '.join(words)}.")
+
+    return check
 
 
 def _settings(env: FileAwareEnv) -> Settings:
@@ -142,8 +182,8 @@ def _settings(env: FileAwareEnv) -> Settings:
         "shards": env.int("SHARDS", 16, validate=Range(1, 256)),
         "max_body": env.int("MAX_BODY", 65_536, validate=Range(min=1_024)),
         "max_batch_body": env.int("MAX_BATCH_BODY", 2_097_152, validate=Range(min=1_024)),
-        "log_level": env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])),
-        "log_format": env.str("LOG_FORMAT", "json", validate=OneOf(["json", "console"])),
+        "log_level": (env.str("LOG_LEVEL", "INFO", validate=_one_of(LOG_LEVELS)) or "").upper(),
+        "log_format": (env.str("LOG_FORMAT", LOG_FORMATS[0], validate=_one_of(LOG_FORMATS)) or "").lower(),
         "metrics_token": env.str("METRICS_TOKEN", ""),
         "trusted_proxies": env.int("TRUSTED_PROXIES", 0, validate=Range(0, 10)),
         "simulated_instagram_url": env.str("SIMULATED_INSTAGRAM_URL", ""),

@@ -32,6 +32,23 @@ def check_certificate(certificate: str, key: str) -> None:
         ) from None
 
 
+def check_authorities(path: str | None) -> None:
+    """Raise ConfigurationError unless WEBHOOK_CA_FILE, where it is set, holds certificates to trust."""
+    if not path:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"WEBHOOK_CA_FILE: {path[:_SHOWN]!r} cannot be used ({_why(error)}). Give the path of a PEM file "
+            "of certificates, or unset it."
+        ) from None
+
+
+def _why(error: Exception) -> str:
+    return _reason(error) if isinstance(error, ssl.SSLError) else str(getattr(error, "strerror", "") or error)
+
+
 def _no_password() -> str:
     raise ValueError("the key is encrypted")
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import structlog
 from celery import signals
+from celery.apps import worker as celery_worker
 
-from service import config, lifecycle, log
+from service import config, lifecycle, log, startup
 from service.broker import make_celery
 from workers.pulse import Pulse
 from workers.runtime import runtime
@@ -16,6 +17,9 @@ from workers.schedule import configure_beat
 
 # Celery warns of root because of pickle; only JSON is accepted here, and the image runs as nobody.
 warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+
+# It says on standard output, in a form of its own, that it ends.
+celery_worker.safe_say = lambda *_, **__: None
 
 # How `storyhook worker` names itself; what has another name delivers, and needs no upstream.
 WORKER = "worker."
@@ -38,16 +42,23 @@ def _configure_logging(**_: Any) -> None:
 def _stop(**_: Any) -> None:
     """Let work end with the try it is at; what is not done by then another worker does."""
     runtime().stopping.set()
+    structlog.get_logger(__name__).info("process.ending")
 
 
 @signals.worker_init.connect
 def _open(sender: Any, **_: Any) -> None:
-    """Fail at the start, not at the first job. Celery lets only a SystemExit through."""
-    try:
+    """Fail at the start, not at the first job."""
+    with startup.starting(_role_of(sender.hostname)):
         parts = runtime()
         if sender.hostname.startswith(WORKER):
             parts.source  # noqa: B018 - loads it
         lifecycle.settle_in()
-    except Exception as error:
-        structlog.get_logger(__name__).exception("worker.cannot_start", error=str(error))
-        raise SystemExit(1) from error
+
+
+@signals.worker_ready.connect
+def _say_so(sender: Any, **_: Any) -> None:
+    startup.announce(_role_of(sender.hostname), settings)
+
+
+def _role_of(hostname: str) -> str:
+    return "worker" if hostname.startswith(WORKER) else "deliverer"

@@ -20,6 +20,8 @@ from workers import sweep
 from workers.runtime import runtime
 
 INTERVAL = 1.0
+# A process that is told to end while the store is out ends all the same.
+STOP_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -39,19 +41,21 @@ class Pulse(bootsteps.StartStopStep):
     def stop(self, parent: Any) -> None:
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=STOP_SECONDS)
 
     def _run(self) -> None:
         services = runtime().services  # made before the worker started, or it would not have
         while not self._stopping.is_set():
-            tick(services, self._name)
+            tick(services, self._name, self._stopping.is_set)
             self._stopping.wait(INTERVAL)
         with suppress(StoreUnavailable):  # it is forgotten in seconds anyway
             services.stats.gone(self._name)
 
 
-def tick(services: Services, name: str) -> None:
-    """Do one round. An outage of the store is waited out, a mistake of ours is told and survived.
+def tick(services: Services, name: str, stopping: Callable[[], bool] = lambda: False) -> None:
+    """Do one round, or what fits until ``stopping`` says so.
+
+    An outage of the store is waited out, a mistake of ours is told and survived.
 
     What one part meets is not the others' affair: of a cluster only one node may be out.
     """
@@ -63,6 +67,8 @@ def tick(services: Services, name: str) -> None:
         sweep.pump_deliveries,
     )
     for part in parts:
+        if stopping():
+            return
         try:
             part(services)
         except StoreUnavailable as error:

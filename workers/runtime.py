@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from threading import Event
 
-from service import config
-from service.bootstrap import build
+from service import config, startup
+from service.bootstrap import ENDLESS, build, check_broker
 from service.domain.ports import Services
 from workers.places import Places
 from workers.sources.contract import Source
@@ -19,7 +19,7 @@ from workers.webhooks.sender import Sender
 class Runtime:
     """The services, the upstream, and the way out for webhooks."""
 
-    settings: config.Settings
+    settings: config.Settings = field(repr=False)
     services: Services
     sender: Sender
     bulk_places: Places
@@ -41,13 +41,19 @@ class Runtime:
 
 @cache
 def runtime() -> Runtime:
-    """Build the runtime from the environment; later calls return the same one."""
-    return build_runtime(config.load())
+    """Build the runtime from the environment; later calls return the same one.
+
+    Waits without end for a store and a broker that are out. Raises ConfigurationError.
+    """
+    settings = startup.settings()
+    made = build_runtime(settings)
+    check_broker(settings, needed=True, waiting=startup.tell_waiting)
+    return made
 
 
 def build_runtime(settings: config.Settings) -> Runtime:
-    """Put a worker's parts together. Raises ConfigurationError."""
-    services = build(settings)
+    """Put a worker's parts together, once the store answers. Raises ConfigurationError."""
+    services = build(settings, wait=ENDLESS, waiting=startup.tell_waiting)
     # The other half is always there for callers who wait.
     places = Places(max(1, settings.worker_threads // 2))
     # Names that hang hold a quarter of the threads at most, whosever they are.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import time
+import signal
+from contextlib import suppress
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import structlog
 from celery import Celery
+from celery.apps import beat
 from redbeat import RedBeatScheduler
 from redbeat.schedulers import acquire_distributed_beat_lock
 from redis.exceptions import LockError, RedisError
@@ -30,9 +33,38 @@ RETRY_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
+class Beat(beat.Beat):
+    """Celery's, which ends when it is told to; its own asks for its scheduler then, which waits."""
+
+    def start_scheduler(self) -> None:
+        """Run until told to end; Celery's own would show a traceback of what its caller tells in a line."""
+        service = self.Service(app=self.app, max_interval=self.max_interval, scheduler_cls=self.scheduler_cls)
+        self.setup_logging()
+        self.install_sync_handler(service)
+        service.start()
+
+    def install_sync_handler(self, service: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _end)
+
+
+# Set when beat is told to end.
+giving_up = Event()
+ASK_AGAIN = 2.0  # seconds
+
+
+def _end(*_: object) -> None:
+    """End with an exception. One may be lost, in a finalizer for instance: then another follows."""
+    giving_up.set()
+    signal.signal(signal.SIGALRM, _end)
+    signal.setitimer(signal.ITIMER_REAL, ASK_AGAIN)
+    raise SystemExit(0)
+
+
 class LastingScheduler(RedBeatScheduler):
     """RedBeat's scheduler, except that it waits a store's outage out, and leads again after it."""
 
+    lock: Any = None
     _mended = False
 
     def setup_schedule(self) -> None:
@@ -42,7 +74,14 @@ class LastingScheduler(RedBeatScheduler):
                 return super().setup_schedule()
             except RedisError as error:
                 log.warning("beat.store_unavailable", error=str(error))
-                time.sleep(RETRY_SECONDS)
+            if giving_up.wait(RETRY_SECONDS):
+                raise SystemExit(0)
+
+    def close(self) -> None:
+        """Give the lead back, if the store takes it; else it ends by itself."""
+        with suppress(RedisError):
+            super().close()
+        self.lock = None
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Do one round; return the seconds until the next."""
@@ -77,6 +116,7 @@ def configure_beat(app: Celery, redis_url: str) -> None:
     schedule: dict[str, Any] = {
         HOUSEKEEP: {"task": HOUSEKEEP, "schedule": HOUSEKEEP_EVERY, "options": {"queue": BULK}}
     }
+    app.Beat = app.subclass_with_self(Beat)
     app.conf.update(
         beat_scheduler="workers.schedule:LastingScheduler",
         beat_schedule=schedule,

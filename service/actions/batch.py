@@ -23,7 +23,7 @@ from service.domain.webhooks import check_url
 
 DETAILS_MOST = 100
 LOOKED_AT_ONCE = 200
-RESULTS_AT_ONCE = 10  # results may be a megabyte each
+RESULTS_AT_ONCE = 20  # results may be a megabyte each
 # For how long a stream that has begun waits for a store that is out, seconds.
 READ_PATIENCE = 5.0
 READ_EVERY = 0.5

@@ -104,7 +104,9 @@ def node_of(redis: Client, key: str) -> Client:
     return redis.node_of(key) if isinstance(redis, Cluster) else redis
 
 
-_TROUBLE = ("MISCONF", "NOREPLICAS", "MASTERDOWN")
+_TROUBLE = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "BUSY ")
+# What only a person can mend. redis-py calls some of these errors of the connection; Sentinels' are quoted.
+_REFUSALS = ("WRONGPASS", "NOAUTH", "NOPERM", "AuthenticationError", "without any password configured")
 
 
 def is_outage(error: redis_errors.RedisError) -> bool:
@@ -122,6 +124,12 @@ def is_outage(error: redis_errors.RedisError) -> bool:
     # pipeline the words come after the number of the command.
     told = str(error)
     return isinstance(error, trouble) or any(word in told for word in _TROUBLE)
+
+
+def is_refusal(error: redis_errors.RedisError) -> bool:
+    """Tell whether the store turns us away: a wrong login, or a user who may not do what we must."""
+    kinds = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
+    return isinstance(error, kinds) or any(word in str(error) for word in _REFUSALS)
 
 
 def translate(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ The forms with a ``+`` are those of the `limits` package, and so of Flask-Limite
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 SINGLE, SENTINEL, CLUSTER = "single", "sentinel", "cluster"
@@ -39,11 +39,11 @@ class StoreUrl:
 
     kind: str
     tls: bool
-    login: str  # "user:password@" as it was written, or ""
+    login: str = field(repr=False)  # "user:password@" as it was written, or ""
     nodes: tuple[Address, ...]
     service: str  # what the Sentinels call the set
     database: int
-    options: tuple[tuple[str, str], ...]
+    options: tuple[tuple[str, str], ...] = field(repr=False)
 
     @property
     def sentinel_login(self) -> dict[str, str]:
@@ -57,10 +57,25 @@ class StoreUrl:
 
     def next_database(self) -> str:
         """Return the URL of the database one up, of the same set."""
-        place = replace(self, database=self.database + 1)
+        return self._with(self.database + 1)
+
+    def first_database(self) -> str:
+        """Return the URL of database 0, of the same servers."""
+        if self.kind == SINGLE:
+            return replace(self, database=0).server(self.nodes[0])
+        return self._with(0)
+
+    def _with(self, database: int) -> str:
         nodes = ",".join(_written(address) for address in self.nodes)
-        path = f"{self.service}/{place.database}"
+        path = f"{self.service}/{database}" if self.kind == SENTINEL else ""
         return f"{self._scheme}+{self.kind}://{self.login}{nodes}/{path}{_query(self.options)}"
+
+    @property
+    def shown(self) -> str:
+        """Where it is, for people: servers and database, nothing secret."""
+        nodes = ", ".join(_written(address) for address in self.nodes)
+        asked = f" (Sentinels of {self.service})" if self.kind == SENTINEL else ""
+        return f"{nodes}{asked}" if self.kind == CLUSTER else f"{nodes}{asked}, database {self.database}"
 
     @property
     def _scheme(self) -> str:

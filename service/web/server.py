@@ -16,15 +16,15 @@ from urllib.parse import parse_qs
 
 import uvicorn
 
-from service import log
+from service import startup
 from service.actions.authenticate import authenticate
 from service.api.addresses import caller_address
 from service.api.context import credential_in
 from service.api.costs import cost_of, is_public
 from service.api.hiker.errors import is_hiker_path
 from service.app import BATCH_PATH, create_app
-from service.bootstrap import build
-from service.config import Settings, load
+from service.bootstrap import ENDLESS, build, check_broker
+from service.config import Settings
 from service.domain.accounts import network_of
 from service.domain.admission import Admission
 from service.domain.errors import ConfigurationError, Unauthorized
@@ -34,6 +34,7 @@ from service.web.connections import KEEP_ALIVE, Connection
 from service.web.front import Front, House
 from service.web.wsgi import Environ
 
+ROLE = "web"
 BACKLOG = 1_024
 # How long a thread may keep the interpreter while others want it. The default, 5 ms, is for each of the
 # half dozen times that a call needs it: beside heavy ones that is felt.
@@ -72,14 +73,16 @@ def run(settings: Settings) -> None:
 
 
 def _serve_as_child(listener: socket.socket) -> None:
-    end_with_parent()
-    settings = load()
-    log.configure(settings.log_level, settings.log_format)
-    serve(listener, settings)
+    with startup.starting(ROLE):
+        end_with_parent()
+        serve(listener, startup.settings())
 
 
 def serve(listener: socket.socket, settings: Settings) -> None:
-    """Serve on a socket; answers that it is starting until the store is there. Raises ConfigurationError."""
+    """Serve on a socket; answers that it is starting until the store is there. Raises ConfigurationError.
+
+    A start that goes wrong ends it, whatever it is by then that was waited for.
+    """
     return_memory()
     sys.setswitchinterval(SWITCH_SECONDS)
     stopping = Event()
@@ -89,22 +92,36 @@ def serve(listener: socket.socket, settings: Settings) -> None:
     failures: list[BaseException] = []
     opens = Event()
 
+    def waiting(what: str, seconds: float) -> None:
+        startup.tell_waiting(what, seconds)
+        front.starting.waits_for = what
+        opens.set()
+
     def start() -> None:
         try:
-            services = build(settings)
+            services = build(settings, wait=ENDLESS, waiting=waiting, stop=stopping)
+            check_broker(settings, needed=False, waiting=waiting, stop=stopping)
             app = create_app(settings, services, stopping, admission)
             front.authenticate = lambda environ: _introduce(services, admission, settings, environ)
             front.app = app
             settle_in()
+            startup.announce(ROLE, settings)
         except BaseException as error:  # noqa: BLE001 - raised again below, in the main thread
             failures.append(error)
             server.should_exit = True
         opens.set()
 
+    def end(number: int, frame: FrameType | None) -> None:
+        server.handle_exit(number, frame)
+        opens.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)  # until uvicorn takes them itself
     threading.Thread(target=start, name="start", daemon=True).start()
     opens.wait(START_PATIENCE)  # calls are not answered by "starting" where that is a matter of seconds
-    server.run(sockets=[listener])
-    if failures:
+    if not failures:
+        server.run(sockets=[listener])
+    if failures and not isinstance(failures[0], SystemExit):
         raise failures[0]
 
 

@@ -137,10 +137,9 @@ class Stack:
 
     def _launch(self, name: str) -> None:
         assert not self.runs(name), f"{name} runs already"
-        lines = self.plan.processes(parse_procfile((ROOT / "Procfile").read_text()).processes)
         with (self.logs / f"{name}.log").open("ab") as log:
             program = subprocess.Popen(
-                ["/bin/sh", "-c", lines[name.partition(".")[0]]],
+                self.command_of(name),
                 cwd=self.home,
                 env=dict(self.environment_of(name)),
                 stdin=subprocess.DEVNULL,
@@ -150,6 +149,11 @@ class Stack:
             )
         self._programs[name] = program
         self._groups.append(program.pid)
+
+    def command_of(self, name: str) -> list[str]:
+        """Return how a process is started: by default as its line of the Procfile says."""
+        lines = self.plan.processes(parse_procfile((ROOT / "Procfile").read_text()).processes)
+        return ["/bin/sh", "-c", lines[name.partition(".")[0]]]
 
     def environment_of(self, name: str) -> Mapping[str, str]:
         """Return the environment of a process; ``worker.2`` is another one of the line ``worker``."""

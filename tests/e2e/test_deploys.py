@@ -168,9 +168,9 @@ def test_a_worker_told_to_end_works_on_and_when_killed_over_it_is_replaced(
 ) -> None:
     request_id = customer.queue("slow_2_dora", webhook=receiver.url)
     await_true(lambda: fleet.simulator.about("slow_2_dora") == 2, 20)
-    told = fleet.output("worker").count("Warm shutdown")
+    told = fleet.output("worker").count("process.ending")
     fleet.signal("worker", signal.SIGTERM)
-    await_true(lambda: fleet.output("worker").count("Warm shutdown") > told, 20)
+    await_true(lambda: fleet.output("worker").count("process.ending") > told, 20)
     fleet.kill("worker")  # as those do who wait no longer
     fleet.start("worker")
     assert customer.outcome(request_id)["outcome"] == "found"
