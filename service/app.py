@@ -33,6 +33,7 @@ from service.api.parsing import cut_at
 from service.api.specification import documented_api
 from service.config import Settings
 from service.domain.admission import Admission
+from service.domain.errors import NotFound
 from service.domain.ports import Services
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,15 @@ class _App(Flask):
         return func
 
 
+DOCS_ASSETS = frozenset(
+    {
+        "swagger-ui.css",
+        "swagger-ui-bundle.js",
+        "swagger-ui-standalone-preset.js",
+        "favicon-16x16.png",
+        "favicon-32x32.png",
+    }
+)
 BATCH_PATH = "/api/instagram/stories/batch"
 
 
@@ -118,13 +128,20 @@ def _register_api(app: Flask) -> None:
 
 
 def _docs_asset(name: str) -> Response:
-    """Serve Swagger UI from its package, so that /docs works without internet."""
+    """Serve what /docs needs of Swagger UI from its package, so that it works without internet.
+
+    The package has a page of its own beside, which asks another host.
+    """
+    if name not in DOCS_ASSETS:
+        raise NotFound("There is no such route. See /docs.")
     return send_from_directory(str(swagger_ui_path), name, max_age=86_400)
 
 
 def _stamp(response: BaseResponse) -> BaseResponse:
     if "X-Request-Id" not in response.headers:
         response.headers["X-Request-Id"] = exchange_id()
+    # Answers hold keys, tokens, secrets, and what somebody paid for.
+    response.headers.setdefault("Cache-Control", "no-store")
     if request.method == "OPTIONS" and response.status_code < 400:
         response.headers.pop("Content-Type", None)  # there is no content
     return response

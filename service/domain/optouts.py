@@ -33,9 +33,10 @@ def parse_account(text: str) -> Target:
     """
     plain = text.strip()
     if plain.isascii() and plain.isdecimal():
-        if len(plain) > ID_DIGITS_MOST:
-            raise ValidationFailed(details={"account": [f"An id has at most {ID_DIGITS_MOST} digits."]})
-        return Target(USER_ID, plain)
+        number = plain.lstrip("0")
+        if not 0 < len(number) <= ID_DIGITS_MOST:
+            raise ValidationFailed(details={"account": [f"An id has 1 to {ID_DIGITS_MOST} digits."]})
+        return Target(USER_ID, number)  # without leading zeros, as Instagram tells it
     try:
         return named(parse_username(plain))
     except ValidationFailed as error:

@@ -513,3 +513,24 @@ def test_a_proxy_that_is_not_trusted_is_told_of_once(
     said = caplog.text + "".join(capsys.readouterr())
     assert said.count("http.proxy_not_trusted") == 1
     assert "TRUSTED_PROXIES" in said
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/auth/login", {"email": EMAIL, "password": PASSWORD}),
+        ("POST", "/auth/password", {"current": PASSWORD, "new": "another horse battery"}),
+        ("POST", "/keys", {"name": "n8n"}),
+        ("GET", "/keys", None),
+        ("GET", "/api/webhooks/secret", None),
+        ("POST", "/api/webhooks/secret/rotate", None),
+        ("GET", "/api/requests", None),
+        ("GET", "/api/credits", None),
+    ],
+)
+def test_no_answer_that_holds_what_is_somebodys_is_kept_on_the_way(
+    front: Front, method: str, path: str, body: dict[str, str] | None
+) -> None:
+    response = front.call(method, path, json=body)
+    assert response.status_code in (200, 201)
+    assert response.headers["Cache-Control"] == "no-store"

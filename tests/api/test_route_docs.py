@@ -298,6 +298,19 @@ def test_only_assets_are_served_as_assets(table: Front, name: str) -> None:
     assert "import" not in response.text
 
 
+@pytest.mark.parametrize(
+    "name", ["index.html", "swagger-initializer.js", "oauth2-redirect.html", "swagger-ui.js.map"]
+)
+def test_nothing_is_served_of_the_package_but_what_docs_needs(table: Front, name: str) -> None:
+    assert table.client.get(f"/docs/assets/{name}").status_code == 404
+
+
+def test_the_page_of_docs_asks_no_other_host(table: Front) -> None:
+    page = table.client.get("/docs").text
+    assert len(re.findall(r'(?:href|src)="/docs/assets/[^"]+"', page)) >= 3
+    assert re.findall(r"""["'](?:https?:)?//""", page) == []
+
+
 def test_the_front_door_leads_to_docs(table: Front) -> None:
     response = table.client.get("/", follow_redirects=True)
 

@@ -87,7 +87,7 @@ def test_what_is_still_worked_on_is_told(
     [
         (["remove", "anna"], "anna is not on the list"),
         (["add", "an na"], "account: A username holds only"),
-        (["add", "9" * 21], "account: An id has at most 20 digits"),
+        (["add", "9" * 21], "account: An id has 1 to 20 digits"),
         (["add"], "Missing argument"),
         (["remove"], "Missing argument"),
     ],

@@ -59,18 +59,45 @@ def test_settings_exist_and_none_is_forgotten(
     services: dict[str, Service], settings_of_service: set[str]
 ) -> None:
     # The container's own address and port, and the secret, which comes as a file.
-    elsewhere = {"HOST", "PORT", "SECRET_KEY"}
+    elsewhere = {"HOST", "PORT", "SECRET_KEY", "REDIS_URL"}
     for role in ROLES:
-        named = set(services[role]["environment"]) - {"SECRET_KEY_FILE"}
+        named = set(services[role]["environment"]) - {"SECRET_KEY_FILE", "REDIS_URL_FILE"}
         assert named == settings_of_service - elsewhere, role
         assert services[role]["environment"]["ENVIRONMENT"] == "production"
 
 
-def test_the_secret_is_a_file(compose: dict[str, Any]) -> None:
-    assert set(compose["secrets"]["secret_key"]) == {"file"}
+def test_secrets_are_files(compose: dict[str, Any]) -> None:
+    assert all(set(secret) == {"file"} for secret in compose["secrets"].values())
     for role in ROLES:
-        assert compose["services"][role]["secrets"] == ["secret_key"]
+        assert compose["services"][role]["secrets"] == ["secret_key", "redis_url"]
         assert compose["services"][role]["environment"]["SECRET_KEY_FILE"] == "/run/secrets/secret_key"
+        assert compose["services"][role]["environment"]["REDIS_URL_FILE"] == "/run/secrets/redis_url"
+
+
+def test_the_store_has_a_password_and_its_check_knows_it(services: dict[str, Service]) -> None:
+    store = services["store"]
+    assert store["secrets"] == ["store.conf"]
+    assert store["command"][1] == "/run/secrets/store.conf"
+    assert "requirepass" in store["healthcheck"]["test"][1]
+    assert "REDISCLI_AUTH=$$(" in store["healthcheck"]["test"][1]
+
+
+def test_the_readme_makes_every_secret(compose: dict[str, Any], deploy: Path) -> None:
+    told = (deploy / "README.md").read_text()
+    for secret in compose["secrets"].values():
+        assert f"> deploy/{secret['file'].removeprefix('./')}" in told
+
+
+def test_the_store_refuses_before_its_container_ends_it(services: dict[str, Service]) -> None:
+    store = services["store"]
+    options = dict(zip(store["command"][2::2], store["command"][3::2], strict=True))
+    limit = store["deploy"]["resources"]["limits"]["memory"]
+    assert (options["--maxmemory"], limit) == ("768mb", "1g"), "three quarters"
+
+
+def test_logs_have_an_end(services: dict[str, Service]) -> None:
+    for name, service in services.items():
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
 
 
 def test_only_the_web_is_published_and_only_to_this_host(services: dict[str, Service]) -> None:
@@ -81,7 +108,7 @@ def test_only_the_web_is_published_and_only_to_this_host(services: dict[str, Ser
 
 def test_the_store_keeps_what_it_is_told(compose: dict[str, Any]) -> None:
     store = compose["services"]["store"]
-    options = dict(zip(store["command"][1::2], store["command"][2::2], strict=True))
+    options = dict(zip(store["command"][2::2], store["command"][3::2], strict=True))
     assert options["--appendonly"] == "yes"
     assert options["--appendfsync"] == "${STORE_FSYNC:-everysec}"
     assert options["--maxmemory-policy"] == "noeviction"

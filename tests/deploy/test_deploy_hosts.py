@@ -91,3 +91,28 @@ def test_nginx_replaces_what_callers_claim(nginx: str) -> None:
 
 def test_nginx_keeps_metrics_inside(nginx: str) -> None:
     assert re.search(r"location = /metrics \{\s*return 404;\s*\}", nginx)
+
+
+def test_nginx_logs_no_query_and_nothing_else_that_may_hold_a_key(nginx: str) -> None:
+    [written] = re.findall(r"log_format storyhook ([^;]+);", nginx)
+    assert "$upstream_http_x_request_id" in written
+    for variable in (
+        "$request ",
+        '$request"',
+        "$request_uri",
+        "$args",
+        "$query",
+        "$http_",
+        "$arg_",
+        "$is_args",
+    ):
+        assert variable not in written
+    assert re.findall(r"(?m)^\s*access_log\s+(.*);", nginx) == ["/var/log/nginx/storyhook.log storyhook"]
+    assert _directive(nginx, "error_log").endswith(" crit")
+
+
+@pytest.mark.parametrize("proxy", ["Caddy", "Traefik", "HAProxy", "ALB"])
+def test_the_readme_tells_how_other_proxies_say_who_calls(deploy: Path, proxy: str) -> None:
+    told = (deploy / "README.md").read_text()
+    assert proxy in told
+    assert "TRUSTED_PROXIES=1" in told
