@@ -18,6 +18,7 @@ from service.auth.passwords import Passwords
 from service.auth.tokens import JwtTokens
 from service.broker import make_celery
 from service.config import Settings
+from service.domain.archive import Room
 from service.domain.errors import ConfigurationError
 from service.domain.ports import Services
 from service.domain.ports.archive import Archive
@@ -192,7 +193,7 @@ def _archive(settings: Settings, redis: Client, media: MediaFiles) -> Archive:
     key = derive(settings.secret_key, "archive-urls")
     return Keeper(
         Files(settings.archive_url, settings.archive_s3_endpoint),
-        ArchiveEntries(redis, settings.archive_ttl),
+        ArchiveEntries(redis, settings.archive_ttl, Room(settings.archive_max, settings.archive_account_max)),
         media,
         Links(key, settings.public_url, settings.archive_link_ttl, now_ms),
         most=settings.archive_item_max,

@@ -83,6 +83,8 @@ class Settings:
     archive_ttl: int
     archive_link_ttl: int
     archive_item_max: int
+    archive_max: int
+    archive_account_max: int
     archive_timeout: float
     upstreams: Upstreams
     upstream_connect_timeout: float
@@ -212,6 +214,8 @@ def _archive(env: FileAwareEnv) -> dict[str, Any]:
         "archive_ttl": env.int("ARCHIVE_TTL", 30 * 86_400, validate=Range(60, LONGEST)),
         "archive_link_ttl": env.int("ARCHIVE_LINK_TTL", 7 * 86_400, validate=Range(1, LONGEST)),
         "archive_item_max": env.int("ARCHIVE_ITEM_MAX", 100 * 1024 * 1024, validate=Range(1, LARGEST)),
+        "archive_max": env.int("ARCHIVE_MAX", 20 * 1024**3, validate=Range(0, LARGEST)),
+        "archive_account_max": env.int("ARCHIVE_ACCOUNT_MAX", 5 * 1024**3, validate=Range(0, LARGEST)),
         "archive_timeout": env.float("ARCHIVE_TIMEOUT", 120.0, validate=Range(0.1, LONGEST)),
     }
 

@@ -103,7 +103,9 @@ class Endings:
             owner, owner_name = owner_of(data)
             # Whoever opts out by the name that was asked for means these files, too.
             names = {owner_name, self._claim.request.username or ""}
-            data = self._services.archive.keep(data, owner, self._renew, names)
+            data = self._services.archive.keep(
+                data, owner, self._renew, names, self._claim.request.account_id
+            )
         return shaped(data, options.shape)
 
     def failed(self, error: StoryhookError) -> Ending:

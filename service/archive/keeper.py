@@ -5,14 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from service.archive.files import Files, OpenFile
 from service.archive.links import Links
-from service.archive.staging import Staged, download
-from service.domain.archive import TIMEOUT, UNAVAILABLE, Kept, NotKept, Owner, Totals, parse_name, why_not
+from service.archive.staging import Staged, opened, staged_from
+from service.domain.archive import (
+    TIMEOUT,
+    UNAVAILABLE,
+    Kept,
+    NotKept,
+    Owner,
+    Reservation,
+    Totals,
+    parse_name,
+    why_not,
+)
 from service.domain.errors import (
     ArchiveUnavailable,
     FetchError,
@@ -58,7 +69,12 @@ class Keeper:
         self._seconds = seconds
 
     def keep(
-        self, data: dict[str, Any], owner: str, go_on: Callable[[], None], names: Collection[str] = ()
+        self,
+        data: dict[str, Any],
+        owner: str,
+        go_on: Callable[[], None],
+        names: Collection[str] = (),
+        account_id: str = "",
     ) -> dict[str, Any]:
         """See `service.domain.ports.archive.Archive.keep`."""
         if not isinstance(data.get("items"), list):
@@ -66,15 +82,16 @@ class Keeper:
         tick = _Tick(go_on, self._seconds)
         # What nobody is known to own has no name either: it would lead to everybody's of that kind.
         whose = Owner(owner, tuple(sorted({*names} - {""}))) if owner else Owner(UNKNOWN)
-        return {**data, "items": [self._item(item, whose, tick) for item in data["items"]]}
+        order = _Order(account_id, whose, tick)
+        return {**data, "items": [self._item(item, order) for item in data["items"]]}
 
-    def _item(self, item: dict[str, Any], owner: Owner, tick: _Tick) -> dict[str, Any]:
+    def _item(self, item: dict[str, Any], order: _Order) -> dict[str, Any]:
         url = best_media(item) if isinstance(item, dict) else None
         if url is None:
             return item
         try:
-            tick(at_once=True)
-            kept = self._kept(url, str(item.get("pk") or item.get("id") or url), owner, tick)
+            order.tick(at_once=True)
+            kept = self._kept(url, str(item.get("pk") or item.get("id") or url), order)
             sign = self._links.sign(kept)
         except LeaseLost:
             raise
@@ -88,41 +105,55 @@ class Keeper:
         told = {"sha256": kept.digest, "contentType": kept.content_type, "size": kept.size}
         return {**item, "archiveUrl": sign, "archive": told}
 
-    def _kept(self, url: str, media_id: str, owner: Owner, tick: _Tick) -> Kept:
+    def _kept(self, url: str, media_id: str, order: _Order) -> Kept:
         """Keep an item's media, unless they are kept already; of many at a time one fetches them."""
-        with self._locked(f"media:{media_id}", tick):  # without it a file is fetched twice, and no harm done
+        # Without this lock a file is fetched twice, and no harm done.
+        with self._locked(f"media:{media_id}", order.tick):
             for _ in range(TRIES):
-                kept = self._known(media_id, owner, tick) or self._fetched(url, media_id, owner, tick)
+                kept = self._known(media_id, order) or self._fetched(url, media_id, order)
                 if kept is not None:
                     return kept
         raise NotKept(UNAVAILABLE)
 
-    def _known(self, media_id: str, owner: Owner, tick: _Tick) -> Kept | None:
+    def _known(self, media_id: str, order: _Order) -> Kept | None:
         """Return what the media were kept as, with its life prolonged; None when it is not there."""
         parts = parse_name(self._index.of_media(media_id) or "")
         if parts is None:
             return None
-        with self._locked(parts[0], tick) as token:
+        with self._locked(parts[0], order.tick) as token:
             kept = self._index.get(parts[0])
             if token is None or kept is None or self._files.size(kept.name) != kept.size:
                 return None
-            return self._recorded(kept, token, owner, media_id)
+            with self._reserved(order, kept.size, there=kept) as reservation:
+                return self._recorded(kept, token, order, media_id, reservation)
 
-    def _fetched(self, url: str, media_id: str, owner: Owner, tick: _Tick) -> Kept | None:
+    def _fetched(self, url: str, media_id: str, order: _Order) -> Kept | None:
         """Fetch a file, put it in its place and note it; None when the lock was lost meanwhile.
 
         Then somebody may have deleted it again.
         """
         with (
-            download(self._media, url, self._files.staging, self._most, tick) as staged,
-            self._locked(staged.digest, tick) as token,
+            opened(self._media, url, self._most) as source,
+            self._reserved(order, source.content_length or self._most) as reservation,
+            staged_from(source, self._files.staging, reservation.size, order.tick) as staged,
+            self._locked(staged.digest, order.tick) as token,
         ):
             if token is None:
                 raise NotKept(UNAVAILABLE)
             kept = self._index.get(staged.digest)
             if kept is None or self._files.size(kept.name) != kept.size:
-                kept = self._placed(staged, tick)
-            return self._recorded(kept, token, owner, media_id)
+                kept = self._placed(staged, order.tick)
+            return self._recorded(kept, token, order, media_id, reservation)
+
+    @contextmanager
+    def _reserved(self, order: _Order, size: int, there: Kept | None = None) -> Iterator[Reservation]:
+        """Hold room for a file: what comes of it counts in its place. Raises NotKept."""
+        reservation = self._index.reserve(order.account_id, size, there)
+        try:
+            yield reservation
+        finally:
+            with suppress(StoreUnavailable):  # it ends by itself
+                self._index.release(reservation)
 
     def _placed(self, staged: Staged, tick: _Tick) -> Kept:
         suffix = self._index.announce(staged.digest, staged.suffix)
@@ -130,8 +161,10 @@ class Keeper:
         self._files.publish(staged.path, kept.name, tick)
         return kept
 
-    def _recorded(self, kept: Kept, token: str, owner: Owner, media_id: str) -> Kept | None:
-        until = self._index.record(kept, token, owner, media_id)
+    def _recorded(
+        self, kept: Kept, token: str, order: _Order, media_id: str, reservation: Reservation
+    ) -> Kept | None:
+        until = self._index.record(kept, token, order.owner, media_id, reservation)
         return Kept(kept.digest, kept.suffix, kept.size, until) if until else None
 
     @contextmanager
@@ -177,6 +210,7 @@ class Keeper:
         while digests := self._index.over(left, PAGE):
             gone = sum(self._deleted(digest) for digest in digests)
             deleted, left = deleted + gone, left + len(digests) - gone
+        self._index.recount()
         with suppress(ArchiveUnavailable):
             self._files.clear_staging()
         return deleted
@@ -219,6 +253,15 @@ class _Tick:
                 self._go_on()
         if now > self._deadline:
             raise NotKept(TIMEOUT)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """For which account something is kept, whose it is, and how long it may take."""
+
+    account_id: str
+    owner: Owner
+    tick: _Tick
 
 
 def _why(error: Exception) -> str:

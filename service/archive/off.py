@@ -16,7 +16,12 @@ class NoArchive:
     enabled = False
 
     def keep(
-        self, data: dict[str, Any], owner: str, go_on: Callable[[], None], names: Collection[str] = ()
+        self,
+        data: dict[str, Any],
+        owner: str,
+        go_on: Callable[[], None],
+        names: Collection[str] = (),
+        account_id: str = "",
     ) -> dict[str, Any]:
         """Return the result with a word of error in each item that has media: the archive was turned off."""
         items = [

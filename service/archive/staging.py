@@ -13,7 +13,7 @@ from typing import IO
 
 from service.domain.archive import TOO_LARGE, NotKept, suffix_of
 from service.domain.errors import ArchiveUnavailable
-from service.domain.ports.media import MediaFiles
+from service.domain.ports.media import MediaFiles, MediaStream
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,16 @@ class Staged:
 
 
 @contextmanager
-def download(
-    media: MediaFiles, url: str, folder: Path, most: int, tick: Callable[[], None]
-) -> Iterator[Staged]:
+def opened(media: MediaFiles, url: str, most: int) -> Iterator[MediaStream]:
+    """Open a file of at most ``most`` bytes, as far as it tells. Raises NotKept, FetchError."""
+    with media.open(url) as stream:
+        if (stream.content_length or 0) > most:
+            raise NotKept(TOO_LARGE)
+        yield stream
+
+
+@contextmanager
+def staged_from(stream: MediaStream, folder: Path, most: int, tick: Callable[[], None]) -> Iterator[Staged]:
     """Fetch a file of at most ``most`` bytes into ``folder``; it is gone at the end, unless it was moved.
 
     ``tick`` is called with each chunk; what it raises ends the download. Raises NotKept, FetchError and
@@ -37,11 +44,8 @@ def download(
     """
     path = folder / uuid.uuid4().hex
     try:
-        with media.open(url) as stream:
-            if (stream.content_length or 0) > most:
-                raise NotKept(TOO_LARGE)
-            with _writing(path) as file:
-                digest, size = _copy(stream.chunks(), file, most, tick)
+        with _writing(path) as file:
+            digest, size = _copy(stream.chunks(), file, most, tick)
         yield Staged(path, digest, suffix_of(stream.content_type), size)
     finally:
         path.unlink(missing_ok=True)

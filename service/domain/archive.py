@@ -26,6 +26,8 @@ TOO_LARGE = "too_large"
 UNAVAILABLE = "archive_unavailable"
 TIMEOUT = "timeout"
 UPSTREAM = "upstream_error"
+FULL = "archive_full"
+ACCOUNT_FULL = "archive_share_full"
 
 
 class NotKept(Exception):
@@ -60,6 +62,30 @@ class Owner:
 
     user_id: str
     names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many bytes the archive may hold in all, and of what one account asked to keep; 0 for any number."""
+
+    most: int = 0
+    account: int = 0
+
+
+UNLIMITED = Room()
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Room that is kept free, for an account, for a file of at most ``size`` bytes on its way."""
+
+    token: str
+    account_id: str
+    size: int
+
+    @property
+    def member(self) -> str:
+        return f"{self.token}|{self.account_id}|{self.size}"
 
 
 @dataclass(frozen=True)

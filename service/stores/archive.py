@@ -12,7 +12,17 @@ from collections.abc import Collection, Sequence
 
 from redis import Redis
 
-from service.domain.archive import Kept, Owner, Totals
+from service.domain.archive import (
+    ACCOUNT_FULL,
+    FULL,
+    UNLIMITED,
+    Kept,
+    NotKept,
+    Owner,
+    Reservation,
+    Room,
+    Totals,
+)
 from service.stores import keys, scripts
 from service.stores.commands import Command, together
 from service.stores.connection import store_adapter
@@ -21,6 +31,8 @@ from service.stores.connection import store_adapter
 LOCK_SECONDS = 120
 # How long a file that was announced may take to be there.
 ANNOUNCED_SECONDS = 86_400
+# How long room is reserved for a file on its way: longer than one result's media may take.
+RESERVED_SECONDS = 900
 # Entries read at a time.
 PAGE = 500
 
@@ -29,9 +41,11 @@ PAGE = 500
 class ArchiveEntries:
     """ArchiveIndex over Redis; ``lifetime`` of a file in seconds. Times are the store's."""
 
-    def __init__(self, redis: Redis, lifetime: int) -> None:
+    def __init__(self, redis: Redis, lifetime: int, room: Room = UNLIMITED) -> None:
         self._redis = redis
         self._lifetime = lifetime
+        self._room = room
+        self._reserve = scripts.load(redis, "archive_reserve")
         self._announce = scripts.load(redis, "archive_announce")
         self._record = scripts.load(redis, "archive_record")
         self._doom = scripts.load(redis, "archive_doom")
@@ -59,11 +73,33 @@ class ArchiveEntries:
             return None
         return Kept(digest, suffix, int(size), int(until))
 
+    def reserve(self, account_id: str, size: int, there: Kept | None = None) -> Reservation:
+        reservation = Reservation(secrets.token_hex(8), account_id, size)
+        names = [keys.ARCHIVE_USED, keys.ARCHIVE_RESERVED, *_keys_of_account(account_id)]
+        counted = f"{there.digest}:{there.size}" if there else ""
+        bounds = [RESERVED_SECONDS, self._room.most, self._room.account]
+        full = self._reserve(keys=names, args=[reservation.token, account_id, size, *bounds, counted])
+        if full:
+            raise NotKept(FULL if full == "all" else ACCOUNT_FULL)
+        return reservation
+
+    def release(self, reservation: Reservation) -> None:
+        self._redis.zrem(keys.ARCHIVE_RESERVED, reservation.member)
+
+    def recount(self) -> None:
+        size = self.totals().size
+        if size:
+            self._redis.set(keys.ARCHIVE_USED, size)
+        else:
+            self._redis.delete(keys.ARCHIVE_USED)
+
     def announce(self, digest: str, suffix: str) -> str:
         names = [keys.archive_object(digest), keys.ARCHIVE_EXPIRY]
         return str(self._announce(keys=names, args=[digest, suffix, min(self._lifetime, ANNOUNCED_SECONDS)]))
 
-    def record(self, kept: Kept, token: str, owner: Owner, media_id: str) -> int | None:
+    def record(
+        self, kept: Kept, token: str, owner: Owner, media_id: str, reservation: Reservation
+    ) -> int | None:
         digest, user_id = kept.digest, owner.user_id
         names = [
             *_keys(digest),
@@ -71,18 +107,30 @@ class ArchiveEntries:
             keys.archive_media(media_id),
             keys.ARCHIVE_NAMES,
             keys.archive_names_of(user_id),
+            keys.ARCHIVE_USED,
+            keys.ARCHIVE_RESERVED,
+            *_keys_of_account(reservation.account_id),
+            keys.archive_asked(digest),
         ]
-        args: list[str | int] = [token, digest, kept.size, self._lifetime, user_id, kept.name, *owner.names]
+        args: list[str | int] = [token, digest, kept.size, self._lifetime, user_id, kept.name]
+        args += [reservation.member, reservation.account_id, *owner.names]
         return int(self._record(keys=names, args=args)) or None
 
     def doom(self, digest: str, token: str, owner: str = "") -> str | None:
-        names = [*_keys(digest), keys.ARCHIVE_NAMES, *_keys_of(owner)]
+        names = [*_keys(digest), keys.ARCHIVE_NAMES, *_keys_of(owner), keys.ARCHIVE_USED]
         suffix = self._doom(keys=names, args=[token, LOCK_SECONDS * 1000, digest, owner])
         return f"{digest}.{suffix}" if suffix else None
 
     def forget(self, digest: str, token: str, owner: str = "") -> bool:
         owners = [str(each) for each in {owner, *self._redis.smembers(keys.archive_owners(digest))}]
-        names = [*_keys(digest), keys.ARCHIVE_NAMES, *(name for each in owners for name in _keys_of(each))]
+        accounts = [str(each) for each in self._redis.smembers(keys.archive_asked(digest))]
+        names = [
+            *_keys(digest),
+            keys.ARCHIVE_NAMES,
+            keys.archive_asked(digest),
+            *(name for each in owners for name in _keys_of(each)),
+            *(name for each in accounts for name in _keys_of_account(each)),
+        ]
         return bool(self._forget(keys=names, args=[token, digest, *owners]))
 
     def over(self, after: int, count: int) -> Sequence[str]:
@@ -121,6 +169,10 @@ def _keys(digest: str) -> list[str]:
         keys.ARCHIVE_EXPIRY,
         keys.archive_owners(digest),
     ]
+
+
+def _keys_of_account(account_id: str) -> list[str]:
+    return [keys.archive_account(account_id), keys.archive_account_used(account_id)]
 
 
 def _keys_of(owner: str) -> list[str]:

@@ -59,6 +59,13 @@ key                              type    lifetime                     holds
                                                                       files, all scored 0, so by name
 ``{archive}:names:<user id>``    set     while kept                   names such a user was seen under
 ``{archive}:media:<pk>``         string  ARCHIVE_TTL                  the kept file of an item's media
+``{archive}:used``               string  for good                     bytes of all files
+``{archive}:reserved``           zset    entries: minutes             ``<token>|<account>|<size>`` of files on
+                                                                      their way
+``{archive}:asked:<digest>``     set     while kept                   accounts that asked to keep a file
+``{archive}:account:<id>``       zset    ARCHIVE_TTL and a day        ``<digest>:<size>`` of what an account
+                                                                      asked to keep, by end of life (s)
+``{archive}:account:<id>:used``  string  the same                     bytes of these
 ``{archive}:lock:<what>``        string  one lease                    who writes or deletes, or fetches it
 ``{ig}:optout:names``            hash    for good                     usernames not served: JSON of since when
 ``{ig}:optout:ids``              hash    for good                     the same by user id
@@ -82,6 +89,8 @@ BULK_CLOCK = "{bulk}:clock"
 BULK_CALLED = "{bulk}:called"
 ARCHIVE_EXPIRY = "{archive}:expiry"
 ARCHIVE_NAMES = "{archive}:names"
+ARCHIVE_USED = "{archive}:used"
+ARCHIVE_RESERVED = "{archive}:reserved"
 OPTOUT_NAMES = "{ig}:optout:names"
 OPTOUT_IDS = "{ig}:optout:ids"
 BEAT_LEADER = "{beat}::lock"  # celery-redbeat appends its own colon to the prefix
@@ -238,6 +247,18 @@ def archive_names_of(owner: str) -> str:
 
 def archive_media(media_id: str) -> str:
     return f"{{archive}}:media:{media_id}"
+
+
+def archive_asked(digest: str) -> str:
+    return f"{{archive}}:asked:{digest}"
+
+
+def archive_account(account_id: str) -> str:
+    return f"{{archive}}:account:{account_id}"
+
+
+def archive_account_used(account_id: str) -> str:
+    return f"{{archive}}:account:{account_id}:used"
 
 
 def archive_lock(what: str) -> str:

@@ -20,6 +20,7 @@ from service.archive.files import Files
 from service.archive.keeper import Keeper
 from service.archive.links import Links
 from service.cli.demo import free_ports
+from service.domain.archive import UNLIMITED, Room
 from service.domain.errors import MediaNotFound
 from service.domain.ports.archive import ArchiveIndex
 from service.domain.ports.media import MediaFile
@@ -118,9 +119,15 @@ def nothing() -> None:
 
 
 def make_keeper(
-    files: Files, redis: Redis | ArchiveIndex, cdn: Cdn, *, most: int = 10**6, seconds: float = 60.0
+    files: Files,
+    redis: Redis | ArchiveIndex,
+    cdn: Cdn,
+    *,
+    most: int = 10**6,
+    seconds: float = 60.0,
+    room: Room = UNLIMITED,
 ) -> Keeper:
-    index = ArchiveEntries(redis, MONTH) if isinstance(redis, Redis) else redis
+    index = ArchiveEntries(redis, MONTH, room) if isinstance(redis, Redis) else redis
     links = Links(KEY, "https://storyhook.example", 7 * DAY, Now())
     return Keeper(files, index, cdn, links, most=most, seconds=seconds)
 

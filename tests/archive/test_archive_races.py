@@ -12,7 +12,7 @@ from redis import Redis
 
 from service.archive.files import Files
 from service.archive.keeper import Keeper
-from service.domain.archive import Kept, Owner
+from service.domain.archive import Kept, Owner, Reservation
 from service.stores.archive import ArchiveEntries
 from tests.archive.support import (
     MONTH,
@@ -144,7 +144,8 @@ def test_who_lost_the_lock_deletes_and_forgets_nothing(archived: Keeper, folder:
     valkey.set(LOCK, "another")
     assert index.doom(DIGEST, token) is None
     assert index.forget(DIGEST, token) is False
-    assert index.record(Kept(DIGEST, "jpg", 1, 0), token, Owner(OWNER), "1") is None
+    reservation = Reservation("r", "acc_1", 1)
+    assert index.record(Kept(DIGEST, "jpg", 1, 0), token, Owner(OWNER), "1", reservation) is None
     index.unlock(DIGEST, token)
     assert valkey.get(LOCK) == "another"
     assert kept_in(folder) == [NAME]

@@ -98,7 +98,9 @@ def archived(valkey: Redis) -> None:
     token = entries.lock("a")
     assert token is not None
     assert entries.announce("a", "jpg") == "jpg"
-    assert entries.record(Kept("a", "jpg", 1, 0), token, Owner("17", ("anna",)), "3411")
+    reservation = entries.reserve("acc_1", 1)
+    assert entries.record(Kept("a", "jpg", 1, 0), token, Owner("17", ("anna",)), "3411", reservation)
+    entries.reserve("acc_1", 1)
     assert entries.lock("a")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
-from service.domain.archive import Kept, Owner, Totals
+from service.domain.archive import Kept, Owner, Reservation, Totals
 
 
 class StoredFile(Protocol):
@@ -29,15 +29,20 @@ class Archive(Protocol):
     enabled: bool
 
     def keep(
-        self, data: dict[str, Any], owner: str, go_on: Callable[[], None], names: Collection[str] = ()
+        self,
+        data: dict[str, Any],
+        owner: str,
+        go_on: Callable[[], None],
+        names: Collection[str] = (),
+        account_id: str = "",
     ) -> dict[str, Any]:
         """Return a copy of a result in which each item that has media tells where they are kept.
 
         ``data`` is that of an envelope: ids are strings, ``items`` raw. An item gets ``archiveUrl`` and
         ``archive: {sha256, contentType, size}``, or ``archiveError``, one of the words of
         `service.domain.archive`. ``owner`` is the Instagram user id, ``names`` those it was asked for by and
-        seen under. ``go_on`` is called before each item and now and then within one; LeaseLost passes
-        through. Nothing else is raised.
+        seen under; what is kept counts for ``account_id``. ``go_on`` is called before each item and now and
+        then within one; LeaseLost passes through. Nothing else is raised.
         """
         ...
 
@@ -86,11 +91,25 @@ class ArchiveIndex(Protocol):
         """Return a file that is there for certain."""
         ...
 
+    def reserve(self, account_id: str, size: int, there: Kept | None = None) -> Reservation:
+        """Reserve room for a file of at most ``size`` bytes. Raises NotKept where there is none.
+
+        One that is ``there`` counts for the account only, and not again if it does already.
+        """
+        ...
+
+    def release(self, reservation: Reservation) -> None: ...
+    def recount(self) -> None:
+        """Count the bytes of all files anew, from the files' own entries."""
+        ...
+
     def announce(self, digest: str, suffix: str) -> str:
         """Note that a file may be there from now on; return the suffix it has, which the first one chose."""
         ...
 
-    def record(self, kept: Kept, token: str, owner: Owner, media_id: str) -> int | None:
+    def record(
+        self, kept: Kept, token: str, owner: Owner, media_id: str, reservation: Reservation
+    ) -> int | None:
         """Note that a file is there, whose it is, and prolong its life; return its end (Unix seconds).
 
         The names of the owner are known for as long as any of the owner's files.
