@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from service.actions.cancel import cancelled
@@ -154,19 +154,19 @@ def all_results(
 
 
 def _following(
-    services: Services, batch: BatchRecord, start: int, chunk: list[bytes], give_up: Callable[[], bool]
+    services: Services, batch: BatchRecord, start: int, chunk: Iterator[bytes], give_up: Callable[[], bool]
 ) -> Iterator[bytes]:
-    while chunk:
-        start += len(chunk)
+    while True:
         yield from chunk
-        chunk = []  # let go of before the next ones are unpacked
-        if start < batch.total:
-            chunk = _patiently(services, batch, start, give_up)
+        start += RESULTS_AT_ONCE
+        if start >= batch.total:
+            return
+        chunk = _patiently(services, batch, start, give_up)
 
 
 def _patiently(
     services: Services, batch: BatchRecord, start: int, give_up: Callable[[], bool]
-) -> list[bytes]:
+) -> Iterator[bytes]:
     """Read through a short outage of the store: who has half of a stream would have to begin anew."""
     deadline = time.monotonic() + READ_PATIENCE
     while True:
@@ -178,8 +178,8 @@ def _patiently(
             time.sleep(READ_EVERY)
 
 
-def _chunk(services: Services, batch: BatchRecord, start: int) -> list[bytes]:
-    return list(_envelopes(services, batch, start, RESULTS_AT_ONCE))
+def _chunk(services: Services, batch: BatchRecord, start: int) -> Iterator[bytes]:
+    return _envelopes(services, batch, start, RESULTS_AT_ONCE)
 
 
 def _read(services: Services, batch: BatchRecord, start: int, end: int) -> Iterator[bytes]:
@@ -199,12 +199,22 @@ def read_cursor(cursor: str | None) -> int:
 
 
 def _envelopes(services: Services, batch: BatchRecord, start: int, count: int) -> Iterator[bytes]:
+    """Read so many items, and return their envelopes; each is unpacked when it is asked for."""
     names = item_ids(batch, start, count)
     records = services.requests.get_many(names)
     ended = [record.request_id for record in records if record is not None and record.is_final]
-    bodies = dict(zip(ended, services.requests.envelopes(ended), strict=True))
+    return _unpacked(batch, names, records, zip(ended, services.requests.envelopes(ended), strict=True))
+
+
+def _unpacked(
+    batch: BatchRecord,
+    names: Sequence[str],
+    records: Sequence[RequestRecord | None],
+    bodies: Iterator[tuple[str, bytes | None]],
+) -> Iterator[bytes]:
     for name, record in zip(names, records, strict=True):
-        body = bodies.get(name)
+        has_ended = record is not None and record.is_final
+        body = next(bodies)[1] if has_ended else None
         yield body if body is not None else _without_result(batch, name, record)
 
 

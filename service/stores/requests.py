@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any
@@ -205,11 +205,11 @@ class Requests:
         [found] = self.envelopes([request_id])
         return found
 
-    def envelopes(self, request_ids: Sequence[str]) -> list[bytes | None]:
+    def envelopes(self, request_ids: Sequence[str]) -> Iterator[bytes | None]:
         looks = [Command(("GET", keys.result(request_id)), raw=True) for request_id in request_ids]
         found = together(self._redis, looks)
         # One that is broken must not pass for one that is gone: it raises BrokenRow.
-        return [unpacked(name, packed) for name, packed in zip(request_ids, found, strict=True)]
+        return (unpacked(name, packed) for name, packed in zip(request_ids, found, strict=True))
 
     def waiter(self, request_id: str) -> AbstractContextManager[Waiter]:
         return self._waiters.on(keys.done(request_id))

@@ -180,8 +180,8 @@ def test_a_result_that_cannot_be_read_does_not_make_a_stream_look_complete(
     front.work(ended)
     front.redis.set(keys.result(ended), b"no gzip")
     *lines, last = lines_of(results(front, batch_id, "?format=ndjson"))
-    assert [each["username"] for each in lines] == NAMES[:20]
-    assert (last["code"], last["nextCursor"]) == ("broken_row", "20")
+    assert [each["username"] for each in lines] == NAMES[:30]
+    assert (last["code"], last["nextCursor"]) == ("broken_row", "30")
 
 
 def test_a_stream_is_not_tried_again_when_the_process_ends(

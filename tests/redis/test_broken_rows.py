@@ -348,7 +348,7 @@ def test_a_result_that_is_broken_does_not_pass_for_one_that_is_gone(services: Se
     names = [life.finish().request_id for _ in range(3)]
     redis.set(keys.result(names[1]), "x")
     with pytest.raises(BrokenRow, match=names[1]):
-        services.requests.envelopes(names)
+        list(services.requests.envelopes(names))
     assert services.requests.envelope(names[2]) is not None
 
 
