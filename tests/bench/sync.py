@@ -37,9 +37,7 @@ def measure(lab: Lab) -> list[Figure]:
         sync(service, list(known), 64, 256)  # until every thread has a client
         service.simulator.knobs(latency_ms=LATENCY_MS)
         figures = [figure for callers in CALLERS for figure in _overhead(lab, service, known, callers)]
-        with lab.serving(
-            FRONT, "/answer", threads=128, BROKER_URL=service.store_url(FLOOR_DATABASE)
-        ) as front:
+        with lab.serving(FRONT, "/answer", BROKER_URL=service.store_url(FLOOR_DATABASE)) as front:
             return figures + _cached(lab, service, front, list(known))
 
 
