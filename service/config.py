@@ -208,14 +208,16 @@ def _settings(env: FileAwareEnv) -> Settings:
 
 
 def _archive(env: FileAwareEnv) -> dict[str, Any]:
+    most = env.int("ARCHIVE_MAX", 20 * 1024**3, validate=Range(0, LARGEST))
     return {
         "archive_url": env.str("ARCHIVE_URL", "var/archive", validate=_check_archive_url),
         "archive_s3_endpoint": env.str("ARCHIVE_S3_ENDPOINT", "", validate=_check_web_url),
         "archive_ttl": env.int("ARCHIVE_TTL", 30 * 86_400, validate=Range(60, LONGEST)),
         "archive_link_ttl": env.int("ARCHIVE_LINK_TTL", 7 * 86_400, validate=Range(1, LONGEST)),
         "archive_item_max": env.int("ARCHIVE_ITEM_MAX", 100 * 1024 * 1024, validate=Range(1, LARGEST)),
-        "archive_max": env.int("ARCHIVE_MAX", 20 * 1024**3, validate=Range(0, LARGEST)),
-        "archive_account_max": env.int("ARCHIVE_ACCOUNT_MAX", 5 * 1024**3, validate=Range(0, LARGEST)),
+        "archive_max": most,
+        # None when ARCHIVE_MAX is no number, which is told with all that is wrong.
+        "archive_account_max": env.int("ARCHIVE_ACCOUNT_MAX", (most or 0) // 4, validate=Range(0, LARGEST)),
         "archive_timeout": env.float("ARCHIVE_TIMEOUT", 120.0, validate=Range(0.1, LONGEST)),
     }
 

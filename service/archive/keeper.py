@@ -142,21 +142,21 @@ class Keeper:
                 raise NotKept(UNAVAILABLE)
             kept = self._index.get(staged.digest)
             if kept is None or self._files.size(kept.name) != kept.size:
-                kept = self._placed(staged, order.tick)
+                kept = self._placed(staged, order.tick, reservation)
             return self._recorded(kept, token, order, media_id, reservation)
 
     @contextmanager
     def _reserved(self, order: _Order, size: int, there: Kept | None = None) -> Iterator[Reservation]:
         """Hold room for a file: what comes of it counts in its place. Raises NotKept."""
-        reservation = self._index.reserve(order.account_id, size, there)
+        reservation = self._index.reserve(order.account_id, size, self._seconds, there)
         try:
             yield reservation
         finally:
             with suppress(StoreUnavailable):  # it ends by itself
                 self._index.release(reservation)
 
-    def _placed(self, staged: Staged, tick: _Tick) -> Kept:
-        suffix = self._index.announce(staged.digest, staged.suffix)
+    def _placed(self, staged: Staged, tick: _Tick, reservation: Reservation) -> Kept:
+        suffix = self._index.announce(staged.digest, staged.suffix, staged.size, reservation)
         kept = Kept(staged.digest, suffix, staged.size, 0)
         self._files.publish(staged.path, kept.name, tick)
         return kept

@@ -77,15 +77,24 @@ UNLIMITED = Room()
 
 @dataclass(frozen=True)
 class Reservation:
-    """Room that is kept free, for an account, for a file of at most ``size`` bytes on its way."""
+    """Room that is kept free, for an account, for a file of at most ``size`` bytes on its way.
+
+    ``in_all`` is what it takes of the whole archive: nothing for a file that is there.
+    """
 
     token: str
     account_id: str
     size: int
+    in_all: int
 
     @property
     def member(self) -> str:
-        return f"{self.token}|{self.account_id}|{self.size}"
+        return f"{self.token}|{self.account_id}|{self.size}|{self.in_all}"
+
+    @property
+    def announced(self) -> str:
+        """What stands in its place once the file itself counts in all."""
+        return f"{self.token}|{self.account_id}|{self.size}|0"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ or deletes a file holds its lock; what is noted is noted in one step with a look
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from math import ceil
+from typing import Any
 
 from redis import Redis
 
@@ -31,8 +33,8 @@ from service.stores.connection import store_adapter
 LOCK_SECONDS = 120
 # How long a file that was announced may take to be there.
 ANNOUNCED_SECONDS = 86_400
-# How long room is reserved for a file on its way: longer than one result's media may take.
-RESERVED_SECONDS = 900
+# How much longer than its media may take room is reserved for a result: locks, and calls under way.
+RESERVED_SPARE = 3 * LOCK_SECONDS
 # Entries read at a time.
 PAGE = 500
 
@@ -47,6 +49,7 @@ class ArchiveEntries:
         self._room = room
         self._reserve = scripts.load(redis, "archive_reserve")
         self._announce = scripts.load(redis, "archive_announce")
+        self._count = scripts.load(redis, "archive_count")
         self._record = scripts.load(redis, "archive_record")
         self._doom = scripts.load(redis, "archive_doom")
         self._forget = scripts.load(redis, "archive_forget")
@@ -73,29 +76,34 @@ class ArchiveEntries:
             return None
         return Kept(digest, suffix, int(size), int(until))
 
-    def reserve(self, account_id: str, size: int, there: Kept | None = None) -> Reservation:
-        reservation = Reservation(secrets.token_hex(8), account_id, size)
+    def reserve(self, account_id: str, size: int, seconds: float, there: Kept | None = None) -> Reservation:
+        reservation = Reservation(secrets.token_hex(8), account_id, size, 0 if there else size)
         names = [keys.ARCHIVE_USED, keys.ARCHIVE_RESERVED, *_keys_of_account(account_id)]
         counted = f"{there.digest}:{there.size}" if there else ""
-        bounds = [RESERVED_SECONDS, self._room.most, self._room.account]
-        full = self._reserve(keys=names, args=[reservation.token, account_id, size, *bounds, counted])
+        args: list[str | int] = [reservation.member, account_id, size, reservation.in_all]
+        args += [ceil(seconds) + RESERVED_SPARE, self._room.most, self._room.account, counted]
+        full = self._reserve(keys=names, args=args)
         if full:
             raise NotKept(FULL if full == "all" else ACCOUNT_FULL)
         return reservation
 
     def release(self, reservation: Reservation) -> None:
-        self._redis.zrem(keys.ARCHIVE_RESERVED, reservation.member)
+        self._redis.zrem(keys.ARCHIVE_RESERVED, reservation.member, reservation.announced)
 
     def recount(self) -> None:
-        size = self.totals().size
-        if size:
-            self._redis.set(keys.ARCHIVE_USED, size)
-        else:
-            self._redis.delete(keys.ARCHIVE_USED)
+        for digest, (size, counted) in self._entries("size", "counted"):
+            if size is not None and counted is None:
+                self._count(keys=[keys.archive_object(digest), keys.ARCHIVE_USED], args=[size])
 
-    def announce(self, digest: str, suffix: str) -> str:
-        names = [keys.archive_object(digest), keys.ARCHIVE_EXPIRY]
-        return str(self._announce(keys=names, args=[digest, suffix, min(self._lifetime, ANNOUNCED_SECONDS)]))
+    def announce(self, digest: str, suffix: str, size: int, reservation: Reservation) -> str:
+        names = [
+            keys.archive_object(digest),
+            keys.ARCHIVE_EXPIRY,
+            keys.ARCHIVE_USED,
+            keys.ARCHIVE_RESERVED,
+        ]
+        args: list[str | int] = [digest, suffix, min(self._lifetime, ANNOUNCED_SECONDS), size]
+        return str(self._announce(keys=names, args=[*args, reservation.member, reservation.announced]))
 
     def record(
         self, kept: Kept, token: str, owner: Owner, media_id: str, reservation: Reservation
@@ -113,11 +121,11 @@ class ArchiveEntries:
             keys.archive_asked(digest),
         ]
         args: list[str | int] = [token, digest, kept.size, self._lifetime, user_id, kept.name]
-        args += [reservation.member, reservation.account_id, *owner.names]
+        args += [reservation.member, reservation.announced, reservation.account_id, *owner.names]
         return int(self._record(keys=names, args=args)) or None
 
     def doom(self, digest: str, token: str, owner: str = "") -> str | None:
-        names = [*_keys(digest), keys.ARCHIVE_NAMES, *_keys_of(owner), keys.ARCHIVE_USED]
+        names = [*_keys(digest), keys.ARCHIVE_NAMES, *_keys_of(owner)]
         suffix = self._doom(keys=names, args=[token, LOCK_SECONDS * 1000, digest, owner])
         return f"{digest}.{suffix}" if suffix else None
 
@@ -128,6 +136,7 @@ class ArchiveEntries:
             *_keys(digest),
             keys.ARCHIVE_NAMES,
             keys.archive_asked(digest),
+            keys.ARCHIVE_USED,
             *(name for each in owners for name in _keys_of(each)),
             *(name for each in accounts for name in _keys_of_account(each)),
         ]
@@ -151,15 +160,19 @@ class ArchiveEntries:
         return [pair for pair in seen if pair[0] in names]
 
     def totals(self) -> Totals:
-        files = size = 0
+        there = [int(size) for _, (size,) in self._entries("size") if size is not None]
+        return Totals(len(there), sum(there))
+
+    def _entries(self, *fields: str) -> Iterator[tuple[str, list[Any]]]:
+        """Yield each file's digest and these fields of its entry, a page of them read at a time."""
         digests = list({str(digest) for digest, _ in self._redis.zscan_iter(keys.ARCHIVE_EXPIRY, count=PAGE)})
         for start in range(0, len(digests), PAGE):
+            page = digests[start : start + PAGE]
             with self._redis.pipeline(transaction=False) as pipe:
-                for digest in digests[start : start + PAGE]:
-                    pipe.hget(keys.archive_object(digest), "size")
-                there = [int(each) for each in pipe.execute() if each is not None]
-            files, size = files + len(there), size + sum(there)
-        return Totals(files, size)
+                for digest in page:
+                    pipe.hmget(keys.archive_object(digest), *fields)
+                found = pipe.execute()
+            yield from zip(page, found, strict=True)
 
 
 def _keys(digest: str) -> list[str]:

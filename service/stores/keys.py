@@ -51,7 +51,8 @@ key                              type    lifetime                     holds
 ``{f:<ask>}:reel``               hash    up to 1 h                    a result that others may be shown
 ``{f:<ask>}:flight``             string  one lease                    who fetches it right now
 ``{f:<ask>}:waiting``            set     two leases                   ids of requests that wait for it
-``{archive}:object:<digest>``    hash    while kept                   a file: ``suffix``, if there ``size``
+``{archive}:object:<digest>``    hash    while kept                   a file: ``suffix``, ``counted`` bytes,
+                                                                      if there ``size``
 ``{archive}:expiry``             zset    entries: ARCHIVE_TTL         kept files by the end of their life (s)
 ``{archive}:owners:<digest>``    set     while kept                   Instagram user ids a file belongs to
 ``{archive}:of:<user id>``       set     while kept                   kept files of an Instagram user
@@ -59,9 +60,9 @@ key                              type    lifetime                     holds
                                                                       files, all scored 0, so by name
 ``{archive}:names:<user id>``    set     while kept                   names such a user was seen under
 ``{archive}:media:<pk>``         string  ARCHIVE_TTL                  the kept file of an item's media
-``{archive}:used``               string  for good                     bytes of all files
-``{archive}:reserved``           zset    entries: minutes             ``<token>|<account>|<size>`` of files on
-                                                                      their way
+``{archive}:used``               string  while any is kept            ``counted`` bytes of all files
+``{archive}:reserved``           zset    entries: minutes             ``<token>|<account>|<size>|<in all>`` of
+                                                                      files on their way
 ``{archive}:asked:<digest>``     set     while kept                   accounts that asked to keep a file
 ``{archive}:account:<id>``       zset    ARCHIVE_TTL and a day        ``<digest>:<size>`` of what an account
                                                                       asked to keep, by end of life (s)

@@ -338,7 +338,9 @@ def test_what_a_crash_left_is_deleted_a_day_later(keeper: Keeper, folder: Path, 
 
 def test_what_was_announced_and_never_came_is_forgotten(keeper: Keeper, folder: Path, valkey: Redis) -> None:
     digest = digest_of(b"never")
-    keeper._index.announce(digest, "jpg")
+    reservation = keeper._index.reserve("acc_1", 1, 60)
+    keeper._index.announce(digest, "jpg", 1, reservation)
+    keeper._index.release(reservation)
     assert keeper.totals().files == 0
     age(valkey, digest)
     assert keeper.expire() == 1

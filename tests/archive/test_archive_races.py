@@ -144,7 +144,7 @@ def test_who_lost_the_lock_deletes_and_forgets_nothing(archived: Keeper, folder:
     valkey.set(LOCK, "another")
     assert index.doom(DIGEST, token) is None
     assert index.forget(DIGEST, token) is False
-    reservation = Reservation("r", "acc_1", 1)
+    reservation = Reservation("r", "acc_1", 1, 1)
     assert index.record(Kept(DIGEST, "jpg", 1, 0), token, Owner(OWNER), "1", reservation) is None
     index.unlock(DIGEST, token)
     assert valkey.get(LOCK) == "another"

@@ -97,10 +97,10 @@ def archived(valkey: Redis) -> None:
     entries = ArchiveEntries(valkey, 60)
     token = entries.lock("a")
     assert token is not None
-    assert entries.announce("a", "jpg") == "jpg"
-    reservation = entries.reserve("acc_1", 1)
+    reservation = entries.reserve("acc_1", 1, 60)
+    assert entries.announce("a", "jpg", 1, reservation) == "jpg"
     assert entries.record(Kept("a", "jpg", 1, 0), token, Owner("17", ("anna",)), "3411", reservation)
-    entries.reserve("acc_1", 1)
+    entries.reserve("acc_1", 1, 60)
     assert entries.lock("a")
 
 

@@ -53,12 +53,28 @@ def test_nowhere_is_no_archive(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PUBLIC_URL", "https://storyhook.example.org/?a=b"),
         ("ARCHIVE_TTL", "1"),
         ("ARCHIVE_ITEM_MAX", "0"),
+        ("ARCHIVE_MAX", "much"),
+        ("ARCHIVE_ACCOUNT_MAX", "-1"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=name):
         config.load()
+
+
+@pytest.mark.parametrize(
+    ("given", "share"),
+    [({}, 5 * 1024**3), ({"ARCHIVE_MAX": "4000"}, 1000), ({"ARCHIVE_MAX": "0"}, 0)],
+)
+def test_an_accounts_share_is_a_quarter_unless_it_is_set(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], share: int
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert config.load().archive_account_max == share
+    monkeypatch.setenv("ARCHIVE_ACCOUNT_MAX", "70")
+    assert config.load().archive_account_max == 70
 
 
 def test_s3_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

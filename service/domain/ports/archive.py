@@ -91,20 +91,24 @@ class ArchiveIndex(Protocol):
         """Return a file that is there for certain."""
         ...
 
-    def reserve(self, account_id: str, size: int, there: Kept | None = None) -> Reservation:
+    def reserve(self, account_id: str, size: int, seconds: float, there: Kept | None = None) -> Reservation:
         """Reserve room for a file of at most ``size`` bytes. Raises NotKept where there is none.
 
-        One that is ``there`` counts for the account only, and not again if it does already.
+        It is held for somewhat longer than ``seconds``. One that is ``there``
+        counts for the account only, and not again if it does already.
         """
         ...
 
     def release(self, reservation: Reservation) -> None: ...
     def recount(self) -> None:
-        """Count the bytes of all files anew, from the files' own entries."""
+        """Count the files that the version before kept and did not count."""
         ...
 
-    def announce(self, digest: str, suffix: str) -> str:
-        """Note that a file may be there from now on; return the suffix it has, which the first one chose."""
+    def announce(self, digest: str, suffix: str, size: int, reservation: Reservation) -> str:
+        """Note that a file may be there from now on; return the suffix it has, which the first one chose.
+
+        It counts in all from now on, in place of what was reserved, until it is forgotten.
+        """
         ...
 
     def record(

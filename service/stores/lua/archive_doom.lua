@@ -1,9 +1,10 @@
 -- Notes that a file of the archive is going to be deleted: it counts as missing from now on. Prolongs the lock.
--- The rest of the entry stays until the file is gone, so that a deletion that was cut off is made up for.
+-- The rest of the entry stays until the file is gone, so that a deletion that was cut off is made up for; until then
+-- the file takes its room.
 -- A file that stays for others leaves its owner: if it was the last one, the owner's names go.
 --
 -- KEYS  1 lock string   2 object hash   3 expiry zset   4 owners set   5 zset of the names of all owners
---       6 set of the owner's files   7 set of the owner's names   8 string: bytes of all files
+--       6 set of the owner's files   7 set of the owner's names
 -- ARGV  1 token of the lock   2 lease (ms)   3 digest   4 the one owner for whose sake, "" when its time is over
 -- Returns  the suffix of the file; "" when it stays, or when another holds the lock
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
@@ -27,13 +28,6 @@ else
     return ''
   end
 end
-local size = redis.call('HGET', KEYS[2], 'size')
-if size then
-  if redis.call('DECRBY', KEYS[8], size) <= 0 then
-    redis.call('DEL', KEYS[8])
-  end
-  redis.call('HDEL', KEYS[2], 'size')
-  redis.call('HSET', KEYS[2], 'was', size)
-end
+redis.call('HDEL', KEYS[2], 'size')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('HGET', KEYS[2], 'suffix') or ''
