@@ -40,6 +40,7 @@ from service.domain.batches import Tally as BatchTally
 from service.domain.credits import HOLD, TIDIED, TIDYING, LedgerEntry
 from service.domain.envelopes import timestamp
 from service.domain.errors import BrokenRow, ConfigurationError, Conflict, ValidationFailed
+from service.domain.namelists import NAMES_MOST
 from service.domain.ports import Services
 from service.domain.ports.books import BackupStore, Sealing
 from service.domain.rows import PassedOver, Tell, is_entry_id
@@ -251,7 +252,7 @@ class _Copier:
         for start in range(0, len(batch_ids), REQUESTS_AT_ONCE):
             found = self._store.batches(account_id, batch_ids[start : start + REQUESTS_AT_ONCE])
             for copy in self._readable(found):
-                for number in range(1, min(int(copy.kept.value["total"]), ids.ITEMS_MOST) + 1):
+                for number in range(1, min(int(copy.kept.value["total"]), NAMES_MOST) + 1):
                     yield ids.item_of(copy.batch_id, number)
 
     def _is_id(self, request_id: str) -> bool:

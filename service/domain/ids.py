@@ -71,7 +71,6 @@ def shard_in(identifier: str) -> int:
 
 
 _ITEM_DIGITS = 4
-ITEMS_MOST = 32**_ITEM_DIGITS - 1  # of which a batch can have ids
 
 
 def new_batch_id(shard: int, now_ms: int) -> str:

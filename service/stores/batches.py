@@ -11,6 +11,7 @@ from service.domain import ids
 from service.domain.accounts import Limit, refuse_free, refuse_names
 from service.domain.batches import SUMMARY, WEBHOOK_MODES, BatchRecord, BatchSubmission
 from service.domain.errors import Conflict, IdempotencyKeyReuse, InsufficientCredits
+from service.domain.namelists import NAMES_MOST
 from service.domain.policy import Policy
 from service.domain.requests import Owed, Page
 from service.domain.rows import among, moment, reading, whole
@@ -199,7 +200,7 @@ def batch_record(batch_id: str, fields: dict[str, str]) -> BatchRecord | None:
     if not fields:
         return None
     with reading("batch", batch_id):
-        total = whole(fields, "total", least=1, most=ids.ITEMS_MOST)
+        total = whole(fields, "total", least=1, most=NAMES_MOST)
         return BatchRecord(
             batch_id=batch_id,
             account_id=fields["account"],
