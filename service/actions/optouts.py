@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from service.domain.errors import NotFound
 from service.domain.instagram import Known
-from service.domain.optouts import Subjects, parse_account, same_account
+from service.domain.optouts import Subjects, as_listed, parse_account, same_account
 from service.domain.ports import Services
 from service.domain.requests import PROCESSING
 from service.domain.targets import USERNAME, Target
@@ -52,7 +52,7 @@ def opt_in(services: Services, account: str) -> list[Target]:
 
     Raises ValidationFailed, and NotFound when it is not on the list.
     """
-    removed = services.optouts.remove(parse_account(account))
+    removed = services.optouts.remove(as_listed(account)) or services.optouts.remove(parse_account(account))
     if not removed:
         raise NotFound(f"{account} is not on the list.")
     return removed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
+
+from service.domain.accounts import address_of
 
 _LONGEST = 64
 
@@ -24,15 +25,12 @@ def caller_address(environ: Mapping[str, Any], proxies: int) -> str:
     return _parsed(entries[-proxies].strip()) or peer
 
 
-def _parsed(text: str) -> str | None:
-    """Return the address in ``text``; brackets and a port are taken off."""
+def _parsed(text: str) -> str:
+    """Return the address in ``text``, "" for what is none; brackets and a port are taken off."""
     if len(text) > _LONGEST:
-        return None
+        return ""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return None
+    return address_of(text)

@@ -1,6 +1,6 @@
 """Bodies that are sent a piece at a time.
 
-Who reads one keeps what it is made of open, however slowly they read: so each has a place
+What such a body is made of stays open for as long as its reader takes: so each reader has a place
 (`service.api.context.place_needed`) and a time.
 """
 
@@ -13,10 +13,8 @@ from typing import Any
 
 from flask import Response, request
 
-from service.domain.admission import FREE, PIECES
+from service.domain.admission import FREE, PIECE, PIECES
 from service.domain.errors import StreamTimeout
-
-PIECE = 65_536  # bytes
 
 
 def sent(pieces: Iterator[bytes], held: ExitStack, *args: Any, cost: str = FREE, **options: Any) -> Response:

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from functools import partial
 from threading import Event
 from typing import Any, cast
+from urllib.parse import parse_qs
 
 from flask import Flask, current_app, g, request
 
 from service.actions.authenticate import authenticate
 from service.actions.lookup import T, wait_for
+from service.api.hiker.errors import is_hiker_path
 from service.domain import ids
 from service.domain.accounts import Account
 from service.domain.admission import PLACE, REFUSAL, Admission, Place
@@ -129,17 +131,20 @@ def refuse() -> None:
 
 def require_account() -> None:
     """Authenticate the caller; a blueprint's `before_request`. Raises Unauthorized, Forbidden."""
-    _authenticate(_credential())
+    g.account = identified(services(), context().admission, request.environ, request.remote_addr or "")
 
 
-def require_key(in_query: str) -> None:
-    """Authenticate as `require_account`; the key may stand in the query as well. Raises Unauthorized."""
-    _authenticate(in_query or _credential())
+def identified(services: Services, admission: Admission, environ: Mapping[str, Any], address: str) -> Account:
+    """Return whose key or token a call has, and remember it for the front door.
 
-
-def _authenticate(credential: str) -> None:
-    g.account = authenticate(services(), credential, _address())
-    context().admission.callers.remember(credential, g.account.account_id)
+    Raises Unauthorized, Forbidden, StoreUnavailable.
+    """
+    credential = credential_in(environ)
+    if not credential:
+        raise Unauthorized
+    account = authenticate(services, credential, address)
+    admission.callers.remember(credential, account.account_id)
+    return account
 
 
 def account() -> Account:
@@ -147,18 +152,11 @@ def account() -> Account:
     return cast(Account, g.account)
 
 
-def _address() -> str:
-    return request.remote_addr or ""
-
-
-def _credential() -> str:
-    credential = credential_in(request.environ)
-    if not credential:
-        raise Unauthorized
-    return credential
-
-
 def credential_in(environ: Mapping[str, Any]) -> str:
-    """Return the token or key of a call's headers, "" for none."""
+    """Return the token or key of a call, "" for none; that of HikerAPI's routes may stand in the query."""
+    if "access_key=" in environ["QUERY_STRING"] and is_hiker_path(environ["PATH_INFO"]):
+        in_query = parse_qs(environ["QUERY_STRING"]).get("access_key")
+        if in_query:
+            return in_query[0]
     scheme, _, value = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else environ.get("HTTP_X_ACCESS_KEY", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from typing import Any
 
 import jwt
 
@@ -42,27 +43,14 @@ class JwtTokens:
 
     def is_of_device(self, token: str, email: str) -> bool:
         try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=[ALGORITHM],
-                issuer=ISSUER,
-                audience=DEVICE,
-                options={"require": ["iss", "aud", "sub", "iat", "exp"]},
-            )
+            claims = self._claims(token, "aud", audience=DEVICE)
         except jwt.InvalidTokenError:
             return False
         return bool(claims["sub"] == email)
 
     def read(self, token: str) -> tuple[str, int]:
         try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=[ALGORITHM],
-                issuer=ISSUER,
-                options={"require": ["iss", "sub", "iat", "exp", "jti"]},
-            )
+            claims = self._claims(token, "jti")
         except jwt.ExpiredSignatureError:
             raise Unauthorized("This token has expired. Log in again at POST /auth/login.") from None
         except jwt.InvalidTokenError:
@@ -71,3 +59,15 @@ class JwtTokens:
         if not isinstance(version, int):
             raise Unauthorized("This token is not valid.")
         return claims["sub"], version
+
+    def _claims(self, token: str, required: str, audience: str | None = None) -> dict[str, Any]:
+        """Return what a token says, which has to be ``required`` too. Raises jwt.InvalidTokenError."""
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            self._key,
+            algorithms=[ALGORITHM],
+            issuer=ISSUER,
+            audience=audience,
+            options={"require": ["iss", "sub", "iat", "exp", required]},
+        )
+        return claims

@@ -191,6 +191,7 @@ PATIENCE = {LOOK: 5.0, WORK: 5.0, HEAVY: 10.0, HASH: 2.0, LINK: 10.0, STRANGER: 
 # More threads than this at a time would only wait for the interpreter's lock.
 PLACES = {LOOK: 4, WORK: 4, HEAVY: 1, HASH: min(os.cpu_count() or 1, 4), LINK: 12, STRANGER: 4}
 SPARE_THREADS = 4
+PIECE = 65_536  # bytes of a body that are a step to send or to read
 BODIES_MOST = 32 * 1024 * 1024  # bytes of the bodies of calls and answers under way, small ones aside
 KNOWN_MOST = 10_000
 REFUSED_SECONDS = 0.02  # for which the place of a call is kept that was answered 401 or 429

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from service.domain.errors import ValidationFailed
+from service.domain.links import parse_user_id
 from service.domain.requests import RequestRecord, parse_username
 from service.domain.targets import USER_ID, USERNAME, Target, named
-
-ID_DIGITS_MOST = 20
 
 
 @dataclass(frozen=True)
@@ -33,14 +32,20 @@ def parse_account(text: str) -> Target:
     """
     plain = text.strip()
     if plain.isascii() and plain.isdecimal():
-        number = plain.lstrip("0")
-        if not 0 < len(number) <= ID_DIGITS_MOST:
-            raise ValidationFailed(details={"account": [f"An id has 1 to {ID_DIGITS_MOST} digits."]})
-        return Target(USER_ID, number)  # without leading zeros, as Instagram tells it
+        return Target(USER_ID, parse_user_id(plain, "account"))
     try:
         return named(parse_username(plain))
     except ValidationFailed as error:
         raise ValidationFailed(details={"account": (error.details or {})["username"]}) from None
+
+
+def as_listed(text: str) -> Target:
+    """Return what is to be taken off: digits just as they are, as the list had them once.
+
+    Raises ValidationFailed naming the field ``account``.
+    """
+    plain = text.strip()
+    return Target(USER_ID, plain) if plain.isascii() and plain.isdecimal() else parse_account(text)
 
 
 def same_account(listed: Iterable[OptOut], account: Target) -> set[Target]:

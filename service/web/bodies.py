@@ -10,14 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from service.domain.admission import Places
+from service.domain.admission import PIECE, Places
 from service.domain.errors import BodyTimeout
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-PIECE = 65_536  # bytes
 PIECE_SECONDS = 10.0  # for each of them, in both directions
 SMALL = PIECE  # what is not larger is not counted: the number of connections bounds it
 DISCARD_MOST = 8 * 1024 * 1024  # of a body that is too large: then the sender hears why

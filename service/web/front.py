@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -71,20 +71,17 @@ class Front:
         self.starting = Starting()
         self.app: App = self.starting
         # Remembers whose the call is. Raises Unauthorized, Forbidden, StoreUnavailable.
-        self.authenticate: Callable[[Environ], None] = _nobody
+        self.authenticate: Callable[[Environ], object] = _nobody
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        one = self._call(environ_of(scope), scope["extensions"][LINE])
+        environ = environ_of(scope)
+        one = Call(environ, scope["extensions"][LINE], *self._share_of(environ))
         try:
             await self._send(send, await self._answer(one, receive), one)
         except Gone:
             return
         finally:
             self._leave(one)
-
-    def _call(self, environ: Environ, line: Line) -> Call:
-        holder, cost = self._share_of(environ)
-        return Call(environ, line, holder, cost)
 
     def _share_of(self, environ: Environ) -> tuple[str, str]:
         """Return whose share a call takes - an account's, or else an address's - and what it costs."""
@@ -174,18 +171,17 @@ class Front:
 
     async def _send_whole(self, send: Send, body: bytes, one: Call) -> None:
         large = max(len(body) - SMALL, 0)
-        if large:
-            self._admission.bodies.add(one.holder, large)
+        self._admission.bodies.add(one.holder, large)
         try:
             await send_in_time(send, body, more=False)
         finally:
-            if large:
-                self._admission.bodies.give(one.holder, large)
+            self._admission.bodies.give(one.holder, large)
 
     async def _send_pieces(self, send: Send, answer: Answer, one: Call) -> None:
+        pieces = answer.pieces or iter(())
         gate = self._admission.gates.get(one.environ[PIECES])
         try:
-            while not one.line.gone and (piece := await self._next(answer, gate, one.holder)) is not None:
+            while not one.line.gone and (piece := await self._next(pieces, gate, one.holder)) is not None:
                 await send_in_time(send, piece, more=True)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except StoryhookError as error:
@@ -194,11 +190,10 @@ class Front:
         finally:
             await self._in_thread(answer.close)
 
-    async def _next(self, answer: Answer, gate: Gate | None, holder: str) -> bytes | None:
+    async def _next(self, pieces: Iterator[bytes], gate: Gate | None, holder: str) -> bytes | None:
         """Return the next piece, None at the end; it is made under a place of ``gate``."""
-        pieces = answer.pieces
-        if gate is None or pieces is None:
-            return await self._in_thread(lambda: next(pieces or iter(()), None))
+        if gate is None:
+            return await self._in_thread(lambda: next(pieces, None))
         await gate.enter(holder, patiently=True)  # it has begun, and is to come to its end
         try:
             return await self._in_thread(lambda: next(pieces, None))
@@ -209,17 +204,20 @@ class Front:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
-def _nobody(environ: Environ) -> None:
+def _nobody(environ: Environ) -> object:
     raise TooBusy("The service is starting. Try again shortly.", retry_after=RETRY_AFTER)
 
 
 def _has_large_body(environ: Environ) -> bool:
-    length = environ.get("CONTENT_LENGTH", "0")
-    return "HTTP_TRANSFER_ENCODING" in environ or len(length) > 5 or int(length) > SMALL
+    return "HTTP_TRANSFER_ENCODING" in environ or _length(environ) > SMALL
 
 
 def _has_body(environ: Environ) -> bool:
-    return environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ
+    return "HTTP_TRANSFER_ENCODING" in environ or _length(environ) > 0
+
+
+def _length(environ: Environ) -> int:
+    return int(environ.get("CONTENT_LENGTH", 0))  # digits: else the server refuses the call itself
 
 
 def _in_pieces(environ: Environ) -> bool:

@@ -8,31 +8,25 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from functools import partial
 from threading import Event
 from types import FrameType
-from typing import Any
-from urllib.parse import parse_qs
 
 import uvicorn
 
 from service import startup
-from service.actions.authenticate import authenticate
 from service.api.addresses import caller_address
-from service.api.context import credential_in
+from service.api.context import credential_in, identified
 from service.api.costs import cost_of, is_public
-from service.api.hiker.errors import is_hiker_path
 from service.app import BATCH_PATH, create_app
 from service.bootstrap import ENDLESS, build, check_broker
 from service.config import Settings
 from service.domain.accounts import network_of
 from service.domain.admission import Admission
-from service.domain.errors import ConfigurationError, Unauthorized
-from service.domain.ports import Services
+from service.domain.errors import ConfigurationError
 from service.lifecycle import end_with_parent, return_memory, run_children, settle_in
 from service.web.connections import KEEP_ALIVE, Connection
 from service.web.front import Front, House
-from service.web.wsgi import Environ
 
 ROLE = "web"
 BACKLOG = 1_024
@@ -87,6 +81,7 @@ def serve(listener: socket.socket, settings: Settings) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     stopping = Event()
     admission = Admission(settings.sync_waiters)
+    address_of = partial(caller_address, proxies=settings.trusted_proxies)
     front = Front(admission, _house(settings))
     server = Server(configured(front, settings.tls_cert, settings.tls_key), stopping)
     failures: list[BaseException] = []
@@ -102,7 +97,7 @@ def serve(listener: socket.socket, settings: Settings) -> None:
             services = build(settings, wait=ENDLESS, waiting=waiting, stop=stopping)
             check_broker(settings, needed=False, waiting=waiting, stop=stopping)
             app = create_app(settings, services, stopping, admission)
-            front.authenticate = lambda environ: _introduce(services, admission, settings, environ)
+            front.authenticate = lambda environ: identified(services, admission, environ, address_of(environ))
             front.app = app
             settle_in()
             startup.announce(ROLE, settings)
@@ -149,26 +144,10 @@ def _house(settings: Settings) -> House:
     return House(
         cost_of=cost_of,
         is_public=is_public,
-        credential_of=_credential,
+        credential_of=credential_in,
         address_of=lambda environ: network_of(caller_address(environ, settings.trusted_proxies)),
         body_most=lambda path: settings.max_batch_body if path == BATCH_PATH else settings.max_body,
     )
-
-
-def _introduce(services: Services, admission: Admission, settings: Settings, environ: Environ) -> None:
-    """Remember whose the key or token of a call is. Raises Unauthorized, Forbidden, StoreUnavailable."""
-    credential = _credential(environ)
-    if not credential:
-        raise Unauthorized
-    account = authenticate(services, credential, caller_address(environ, settings.trusted_proxies))
-    admission.callers.remember(credential, account.account_id)
-
-
-def _credential(environ: Mapping[str, Any]) -> str:
-    """Return the key or token of a call; that of HikerAPI's routes may stand in the query."""
-    if "access_key=" in environ["QUERY_STRING"] and is_hiker_path(environ["PATH_INFO"]):
-        return parse_qs(environ["QUERY_STRING"]).get("access_key", [""])[0]
-    return credential_in(environ)
 
 
 def listen(host: str, port: int) -> socket.socket:

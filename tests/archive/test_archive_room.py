@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,16 +122,23 @@ class Died(BaseException):
     """The process ends here."""
 
 
-def test_what_a_dead_process_left_counts_until_it_is_deleted(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each dies when its file is in its place and nothing says so yet."""
+@contextmanager
+def dying(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let whoever keeps a file die when it is in its place and nothing says so yet."""
 
     def die(*_: object) -> None:
         raise Died
 
-    with monkeypatch.context() as dying:
-        dying.setattr(place.keeper._index, "record", die)
+    with monkeypatch.context() as patch:
+        patch.setattr(place.keeper._index, "record", die)
+        yield
+
+
+def test_what_a_dead_process_left_counts_until_it_is_deleted(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each dies when its file is in its place and nothing says so yet."""
+    with dying(place, monkeypatch):
         for number in range(2):
             with pytest.raises(Died):
                 place.keep(number)
@@ -147,13 +155,8 @@ def test_what_a_dead_process_left_counts_until_it_is_deleted(
 def test_what_a_dead_process_left_and_another_keeps_counts_once(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(*_: object) -> None:
-        raise Died
-
-    with monkeypatch.context() as dying:
-        dying.setattr(place.keeper._index, "record", die)
-        with pytest.raises(Died):
-            place.keep(1)
+    with dying(place, monkeypatch), pytest.raises(Died):
+        place.keep(1)
     assert place.keep(1) == ""
     assert place.used() == place.used_by("acc_1") == SIZE
 

@@ -82,12 +82,20 @@ def test_what_is_still_worked_on_is_told(
     assert "1 request(s) that may bring something of them are still worked on" in told.stderr
 
 
+def test_an_id_that_an_older_version_listed_with_its_zeros_is_taken_off(
+    run: Callable[..., Result], services: Services
+) -> None:
+    services.optouts.add(None, "007")
+    assert run("remove", "007").exit_code == 0
+    assert services.optouts.list() == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["remove", "anna"], "anna is not on the list"),
         (["add", "an na"], "account: A username holds only"),
-        (["add", "9" * 21], "account: An id has 1 to 20 digits"),
+        (["add", "9" * 21], "account: Give the numeric id of an Instagram user: 1 to 19 digits"),
         (["add"], "Missing argument"),
         (["remove"], "Missing argument"),
     ],

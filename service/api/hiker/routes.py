@@ -9,7 +9,7 @@ from flask import Response, after_this_request, g, request
 from flask.views import MethodView
 
 from service.api.answers import json_response
-from service.api.context import account, require_key, services
+from service.api.context import account, require_account, services
 from service.api.hiker import forms
 from service.api.hiker.docs import HikerBlueprint, documented, parameter
 from service.api.hiker.errors import COST
@@ -42,7 +42,7 @@ def _begin() -> None:
         response.headers[COST] = f"reqs={g.reqs}"
         return response
 
-    require_key(request.args.get("access_key", ""))
+    require_account()
 
 
 def _call(route: Route) -> Response:
